@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller side of netpolicy.host.compile, which has no other side."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.netpolicy.host.plugins.plugin_utils import _artefact
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import inventory as collecting
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resolve import Resolver
+
+if t.TYPE_CHECKING:
+    from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding
+
+
+class ActionModule(ActionBase):
+    """Compiles the whole inventory's policies into one artefact per host, on the controller."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_diff = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """See the documentation of the module of the same name."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        _validation, options = self.validate_argument_spec({"dest": {"type": "path"}})
+        inventory = collecting.Inventory(variables["hostvars"])
+        definitions = inventory.definitions()
+        self._refuse_play_variables(definitions, variables)
+        collected = collecting.collect(inventory, definitions)
+        if collected.findings:
+            raise AnsibleActionFail(_report(collected.findings))
+        if not collected.resources:
+            raise AnsibleActionFail(
+                "No resources: no host and no group of the inventory defines a variable whose name begins "
+                f"with {collecting.PREFIX}. Looked at {len(inventory.hosts)} hosts. group_vars beside a "
+                "playbook of your own are not loaded for a playbook of a collection: keep them beside the "
+                "inventory."
+            )
+        resolver = Resolver(collected.resources, collected.addresses)
+        policies = {
+            host: policy
+            for host, names in collected.nodes.items()
+            if (policy := resolver.host_policy(host, names)).endpoints
+        }
+        warnings = collected.warnings + resolver.findings()
+        for finding in warnings:
+            self._display.warning(str(finding))
+        # The run's own directory: 0700, shared by its forks, gone when it ends.
+        parent = Path(options["dest"] or constants.DEFAULT_LOCAL_TMP)  # type: ignore[attr-defined]  # dynamic
+        try:
+            directory = _artefact.write(policies, parent)
+        except _artefact.ArtefactError as error:
+            raise AnsibleActionFail(str(error)) from error
+        return {
+            "changed": False,
+            "directory": str(directory),
+            "digest": _artefact.digest_of(policies),
+            "hosts": len(policies),
+            "findings": [_as_dict(finding) for finding in warnings],
+        }
+
+    def _refuse_play_variables(
+        self, definitions: list[collecting.Definition], variables: dict[str, t.Any]
+    ) -> None:
+        unseen = collecting.unseen_variables(definitions, variables)
+        if unseen:
+            raise AnsibleActionFail(
+                f"{', '.join(unseen)}: defined by the play, a role or a task (vars, vars_files, defaults, "
+                "set_fact, include_vars), where other hosts cannot see it. Resources belong to the whole "
+                "inventory: define them in the inventory, in group_vars or in host_vars."
+            )
+
+
+def _report(findings: list[Finding]) -> str:
+    head = f"{len(findings)} finding{'' if len(findings) == 1 else 's'}; nothing was applied anywhere."
+    return "\n".join([head] + [str(finding) for finding in findings])
+
+
+def _as_dict(finding: Finding) -> dict[str, t.Any]:
+    return {
+        "kind": finding.kind,
+        "name": finding.name,
+        "path": finding.path,
+        "message": finding.message,
+        "place": finding.place,
+    }

@@ -1,0 +1,58 @@
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller side of netpolicy.host.policy: gives the host its policy, and the engine if needed."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+from pathlib import Path
+
+from ansible.errors import AnsibleActionFail
+
+from ansible_collections.netpolicy.host.plugins.plugin_utils import _artefact
+from ansible_collections.netpolicy.host.plugins.plugin_utils._engine_action import EngineAction
+
+SEND_AT_ONCE = 64 * 1024  # bytes; a larger policy is sent when the host does not have it yet
+
+
+class ActionModule(EngineAction):
+    """Enforces, or removes, one host's policy."""
+
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """See the documentation of the module of the same name."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        _validation, options = self.validate_argument_spec(
+            {
+                "state": {"choices": ["present", "absent"], "default": "present"},
+                "compiled": {"type": "dict"},
+            }
+        )
+        skipped = self.skipped(variables)
+        if skipped is not None:
+            return skipped
+        artefact = None
+        if options["state"] == "present":
+            artefact = self._artefact(options["compiled"], variables["inventory_hostname"])
+        if artefact is None:
+            return self.run_engine_module("policy", {"state": "absent"}, variables)
+        arguments = {"state": "present", "digest": artefact.digest}
+        if len(artefact.policy) > SEND_AT_ONCE:
+            probed = self.run_engine_module("policy", arguments, variables)
+            if not probed.pop("policy_missing", False):
+                return probed
+        return self.run_engine_module("policy", {**arguments, "policy": artefact.policy}, variables)
+
+    def _artefact(self, compiled: t.Any, host: str) -> _artefact.HostArtefact | None:
+        if not isinstance(compiled, Mapping) or not isinstance(compiled.get("directory"), str):
+            raise AnsibleActionFail(
+                "compiled: expected the result of netpolicy.host.compile, which state=present needs"
+            )
+        try:
+            return _artefact.read(Path(compiled["directory"]), host)
+        except _artefact.ArtefactError as error:
+            raise AnsibleActionFail(str(error)) from error

@@ -1,0 +1,57 @@
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module is private to the collection and may change at any time.
+"""The modules' side of the engine: find it on the host, or take the one that was sent, and ask it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import typing as t
+
+from ansible_collections.netpolicy.host.plugins.module_utils._host import paths
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+ARGUMENTS: dict[str, dict[str, t.Any]] = {
+    "engine_digest": {"type": "str"},
+    "engine": {"type": "str", "no_log": True},
+}
+"""What the action plugins pass to every module that asks the engine."""
+
+
+def ask(module: AnsibleModule, request: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The engine's answer. Ends the module where there is no engine yet, or where it reports an error."""
+    path = _path(module)
+    code, output, errors = module.run_command(
+        [sys.executable, "-I", path], data=json.dumps(request), binary_data=False
+    )
+    try:
+        answer = json.loads(output)
+    except ValueError:
+        last = errors.strip().splitlines()[-1:] or ["no output"]
+        module.fail_json(msg=f"the engine on the host ended with code {code}: {last[0]}")
+    if "error" in answer:
+        module.fail_json(msg=answer.pop("error"), **answer)
+    for note in answer.get("notes", []):
+        module.warn(note)
+    return answer
+
+
+def _path(module: AnsibleModule) -> str:
+    if not module.params["engine_digest"]:
+        module.fail_json(
+            msg="this module works through its action plugin; call it as a task, not from another module"
+        )
+    if module.params["engine"]:
+        path = os.path.join(module.tmpdir, "netpolicy-host-engine.pyz")
+        with open(path, "wb") as file:
+            file.write(base64.b64decode(module.params["engine"]))
+        return path
+    path = paths.engine_path(module.params["engine_digest"])
+    if not os.path.exists(path):
+        module.exit_json(changed=False, engine_missing=True)
+    return path

@@ -1,0 +1,172 @@
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module is private to the collection and may change at any time.
+"""The managed host as the engine sees it: its nft, and its files. The only effects are here."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import typing as t
+
+from .paths import LOCK_FILE
+
+SEARCH_PATH = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"
+
+
+class HostError(Exception):
+    """Something on the host does not work as needed; the message is for the user, whole."""
+
+
+class NftMissing(HostError):
+    """There is no nft command on the host."""
+
+
+class Listing(t.NamedTuple):
+    """Our table as the kernel holds it: nft's JSON, and its text without counters and set elements."""
+
+    json: t.Mapping[str, t.Any]
+    text: str
+
+
+class Host(t.Protocol):
+    """What the engine needs of a host."""
+
+    def table(self, family: str, name: str) -> Listing | None:
+        """List one table without its set elements; None where there is no such table."""
+
+    def nft(self, script: str) -> None:
+        """Run a script as one transaction. Raises HostError; then nothing of it has happened."""
+
+    def read(self, path: str) -> bytes | None:
+        """A file's content; None where there is no such file."""
+
+    def write(self, path: str, content: bytes, mode: int) -> None:
+        """Replace a file as a whole; directories are made as needed."""
+
+    def files(self, directory: str) -> list[str]:
+        """Paths of the files in a directory; none where there is no such directory."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file, or a directory with all that is in it; nothing to do where there is none."""
+
+    def lock(self) -> t.ContextManager[None]:
+        """Keep every other engine on this host out. Raises HostError where one is at work."""
+
+
+class LinuxHost:
+    """The host this process runs on."""
+
+    def table(self, family: str, name: str) -> Listing | None:
+        """See Host.table."""
+        listing = self._run(["--json", "--terse", "list", "table", family, name], absent_is_none=True)
+        if listing is None:
+            return None
+        return Listing(json.loads(listing), self._run(["-s", "--terse", "list", "table", family, name]) or "")
+
+    def nft(self, script: str) -> None:
+        """See Host.nft."""
+        self._run(["-f", "-"], script)
+
+    def _run(
+        self, arguments: list[str], script: str | None = None, absent_is_none: bool = False
+    ) -> str | None:
+        command = shutil.which("nft", path=SEARCH_PATH)
+        if command is None:
+            raise NftMissing("nft is not installed on this host; install the package nftables")
+        done = subprocess.run(
+            [command, *arguments],
+            input=script,
+            capture_output=True,
+            text=True,
+            env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
+            check=False,
+        )
+        if done.returncode == 0:
+            return done.stdout
+        if absent_is_none and "No such file or directory" in done.stderr:
+            return None
+        raise HostError(f"nft {' '.join(arguments)}: {done.stderr.strip() or 'failed'}")
+
+    def read(self, path: str) -> bytes | None:
+        """See Host.read."""
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise HostError(f"cannot read {path}: {error.strerror}") from error
+
+    def write(self, path: str, content: bytes, mode: int) -> None:
+        """See Host.write."""
+        directory = os.path.dirname(path)
+        try:
+            os.makedirs(directory, mode=0o755, exist_ok=True)
+            # In the same directory, so that the rename is atomic: a reader sees the old file or the new.
+            handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{os.path.basename(path)}.")
+        except OSError as error:
+            raise HostError(f"cannot write {path}: {error.strerror}") from error
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as error:
+            os.unlink(temporary)
+            raise HostError(f"cannot write {path}: {error.strerror}") from error
+
+    def files(self, directory: str) -> list[str]:
+        """See Host.files."""
+        try:
+            return sorted(os.path.join(directory, name) for name in os.listdir(directory))
+        except FileNotFoundError:
+            return []
+
+    def remove(self, path: str) -> None:
+        """See Host.remove."""
+        try:
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise HostError(f"cannot remove {path}: {error.strerror}") from error
+
+    @contextlib.contextmanager
+    def lock(self) -> t.Iterator[None]:
+        """See Host.lock."""
+        try:
+            handle = os.open(LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise HostError(f"cannot lock {LOCK_FILE}: {error.strerror}") from error
+        try:
+            if not self._is_ours_alone(handle):
+                raise HostError(
+                    f"another netpolicy.host run is changing this host (it holds {LOCK_FILE}); "
+                    "try again when it is done"
+                )
+            try:
+                yield
+            finally:
+                os.unlink(LOCK_FILE)
+        finally:
+            os.close(handle)
+
+    @staticmethod
+    def _is_ours_alone(handle: int) -> bool:
+        """Take the lock. Whoever held it last removed the file, so it may not be the one opened."""
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.fstat(handle).st_ino == os.stat(LOCK_FILE).st_ino
+        except OSError:
+            return False

@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module is private to the collection and may change at any time.
+"""A HostPolicy in lines that a person reads: what diffs show before and after a change."""
+
+from __future__ import annotations
+
+import hashlib
+
+from . import model
+
+MEMBERS_SHOWN = 5
+
+
+def describe(policy: model.HostPolicy | None) -> str:
+    """The policy as text, one fact a line, in the words of the resources it came from. None is empty."""
+    if policy is None:
+        return ""
+    lines = []
+    for endpoint in policy.endpoints:
+        lines.append(f"endpoint {endpoint.name} on interface {endpoint.interface}")
+        for tier in endpoint.untracked:
+            lines.append(f"  untracked, tier {tier.name}")
+            for key in tier.policies:
+                lines.append(f"    {key}")
+                lines += ["      " + _rule_line(policy, rule) for rule in _rules(policy.policies[key])]
+    for name, entries in (("inbound", policy.failsafes.inbound), ("outbound", policy.failsafes.outbound)):
+        if entries:
+            lines.append(f"failsafes {name}: " + ", ".join(map(_failsafe_text, entries)))
+    lines += [_set_line(members) for _name, members in sorted(policy.sets.items())]
+    return "".join(line + "\n" for line in lines)
+
+
+def _rules(policy: model.Policy) -> tuple[model.Rule, ...]:
+    return policy.ingress + policy.egress
+
+
+def _rule_line(policy: model.HostPolicy, rule: model.Rule) -> str:
+    words = [f"{rule.origin.direction} {rule.origin.rule}: {rule.action}"]
+    if rule.ip_version is not None:
+        words.append(f"IPv{rule.ip_version}")
+    if rule.protocol is not None:
+        words.append(protocol_name(rule.protocol))
+    for word, side in (("from", rule.source), ("to", rule.destination)):
+        if side.sets or side.ports:
+            words.append(f"{word} {_side_text(policy, side)}")
+    return " ".join(words)
+
+
+def _side_text(policy: model.HostPolicy, side: model.Side) -> str:
+    parts = [f"[{policy.sets[name].text}]" for name in side.sets]
+    if side.ports:
+        parts.append("port " + ",".join(_port_text(ports) for ports in side.ports))
+    return " ".join(parts)
+
+
+def _port_text(ports: model.PortRange) -> str:
+    first, last = ports
+    return str(first) if first == last else f"{first}:{last}"
+
+
+def _failsafe_text(entry: model.Failsafe) -> str:
+    text = f"{protocol_name(entry.protocol)} {entry.port}"
+    return text if entry.net is None else f"{text} {entry.net}"
+
+
+def _set_line(members: model.AddressSet) -> str:
+    """Its size, its first members, and a hash that shows any other change of it."""
+    everyone = members.v4 + members.v6
+    shown = ", ".join(everyone[:MEMBERS_SHOWN]) + (", …" if len(everyone) > MEMBERS_SHOWN else "")
+    mark = hashlib.sha256("\n".join(everyone).encode()).hexdigest()[:8]
+    return f"set [{members.text}]: {len(everyone)} members ({mark})" + (f": {shown}" if shown else "")
+
+
+def protocol_name(number: int) -> str:
+    """The name that Calico gives a protocol, or its number."""
+    return model.PROTOCOL_NAMES.get(number, str(number))

@@ -1,0 +1,158 @@
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module is private to the collection and may change at any time.
+"""The packet that a verdict is asked for: read from a plain dict, checked, as one value."""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+from dataclasses import dataclass
+
+from . import model
+
+Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+
+DIRECTIONS = ("ingress", "egress", "forward")
+FRAGMENTS = ("none", "first", "later")
+CT_STATES = ("new", "established", "related", "invalid", "untracked")
+PROTOCOL_NUMBERS = {name.lower(): number for number, name in model.PROTOCOL_NAMES.items()}
+
+
+class PacketError(ValueError):
+    """The packet cannot be judged as given; the message says which field, what was found, what is allowed."""
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A packet as a host sees it.
+
+    Ports are None where the packet shows none: another protocol, or a later fragment. `pre_nat_dst` and
+    `pre_nat_dport` are the destination before the host's own DNAT; without NAT they equal `dst`, `dport`.
+    """
+
+    direction: str
+    interface: str
+    protocol: int
+    src: Address
+    dst: Address
+    pre_nat_dst: Address
+    sport: int | None = None
+    dport: int | None = None
+    pre_nat_dport: int | None = None
+    icmp_type: int | None = None
+    icmp_code: int | None = None
+    out_interface: str | None = None
+    fragment: str = "none"
+    ct_state: str = "new"
+
+    @property
+    def ip_version(self) -> int:
+        """4 or 6."""
+        return self.src.version
+
+
+FIELDS = (
+    "direction",
+    "interface",
+    "out_interface",
+    "protocol",
+    "src",
+    "dst",
+    "sport",
+    "dport",
+    "icmp_type",
+    "icmp_code",
+    "fragment",
+    "pre_nat_dst",
+    "pre_nat_dport",
+    "ct_state",
+)
+
+
+def packet(fields: t.Any) -> Packet:
+    """Read a packet from a dict with the keys of FIELDS. Raises PacketError.
+
+    `direction`, `interface`, `protocol`, `src` and `dst` are required. A missing port of a protocol that
+    has ports is 0.
+    """
+    if not isinstance(fields, t.Mapping):
+        raise PacketError(f"packet: found {type(fields).__name__}, expected a mapping")
+    unknown = sorted(str(key) for key in fields if key not in FIELDS)
+    if unknown:
+        raise PacketError(f"packet.{unknown[0]}: unknown field, allowed: {', '.join(FIELDS)}")
+    for key in ("direction", "interface", "protocol", "src", "dst"):
+        if fields.get(key) is None:
+            raise PacketError(f"packet.{key}: missing")
+    protocol = _protocol(fields["protocol"])
+    fragment = _choice(fields, "fragment", FRAGMENTS, "none")
+    src, dst = _address(fields, "src"), _address(fields, "dst")
+    pre_nat_dst = dst if fields.get("pre_nat_dst") is None else _address(fields, "pre_nat_dst")
+    if not src.version == dst.version == pre_nat_dst.version:
+        raise PacketError("packet: src, dst and pre_nat_dst are of different IP versions")
+    ports = {key: _number(fields, key, 65535) for key in ("sport", "dport", "pre_nat_dport")}
+    if protocol not in model.PORT_PROTOCOLS or fragment == "later":
+        ports = dict.fromkeys(ports)
+    else:
+        ports = {
+            "sport": ports["sport"] or 0,
+            "dport": ports["dport"] or 0,
+            "pre_nat_dport": (ports["dport"] or 0)
+            if ports["pre_nat_dport"] is None
+            else ports["pre_nat_dport"],
+        }
+    return Packet(
+        direction=_choice(fields, "direction", DIRECTIONS),
+        interface=str(fields["interface"]),
+        out_interface=None if fields.get("out_interface") is None else str(fields["out_interface"]),
+        protocol=protocol,
+        src=src,
+        dst=dst,
+        pre_nat_dst=pre_nat_dst,
+        icmp_type=_number(fields, "icmp_type", 255),
+        icmp_code=_number(fields, "icmp_code", 255),
+        fragment=fragment,
+        ct_state=_choice(fields, "ct_state", CT_STATES, "new"),
+        **ports,
+    )
+
+
+def _protocol(value: t.Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255:
+        return int(value)
+    if isinstance(value, str):
+        if value.lower() in PROTOCOL_NUMBERS:
+            return PROTOCOL_NUMBERS[value.lower()]
+        if value.isdecimal() and int(value) <= 255:
+            return int(value)
+    raise PacketError(
+        f"packet.protocol: found {value!r}, allowed: a number from 0 to 255 or one of "
+        + ", ".join(model.PROTOCOL_NAMES.values())
+    )
+
+
+def _address(fields: t.Mapping[str, t.Any], key: str) -> Address:
+    try:
+        return ipaddress.ip_address(str(fields[key]))
+    except ValueError:
+        raise PacketError(f"packet.{key}: found {fields[key]!r}, expected an IP address") from None
+
+
+def _number(fields: t.Mapping[str, t.Any], key: str, last: int) -> int | None:
+    value = fields.get(key)
+    if value is None:
+        return None
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= last:
+        return int(value)
+    raise PacketError(f"packet.{key}: found {value!r}, allowed: a number from 0 to {last}")
+
+
+def _choice(
+    fields: t.Mapping[str, t.Any], key: str, allowed: tuple[str, ...], default: str | None = None
+) -> str:
+    value = default if fields.get(key) is None else fields[key]
+    if value not in allowed:
+        raise PacketError(f"packet.{key}: found {value!r}, allowed: {', '.join(allowed)}")
+    return str(value)

@@ -1,0 +1,161 @@
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module is private to the collection and may change at any time.
+"""The reference evaluator: what a host with a given HostPolicy does with a packet, and why.
+
+Written to be read beside the documentation, not to be fast, and sharing no code with any renderer: every
+data plane is tested against it.
+
+Order for a packet that meets a host endpoint (Calico: felix/rules/endpoints.go, raw chains; neighbour
+discovery before policy is ours, see docs/differences-from-calico.md):
+
+1. IPv6 neighbour discovery and multicast listener discovery are accepted, and stay tracked.
+2. Failsafe ports and the replies from failsafe ports are accepted, and stay tracked.
+3. Untracked policy, tier by tier: Allow accepts without tracking, Deny drops, Pass leaves the tier.
+4. What no rule decided continues, tracked.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+from dataclasses import dataclass
+
+from . import model
+
+if t.TYPE_CHECKING:
+    from .packet import Address, Packet
+
+NEIGHBOUR_DISCOVERY_TYPES = range(133, 138)  # RFC 4861 section 4: router and neighbour messages, redirect
+LISTENER_DISCOVERY_TYPES = (130, 131, 132, 143)  # RFC 2710 section 3, RFC 3810 section 5.2
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What happens to a packet: allowed or denied, tracked or not, decided by which rule, and why."""
+
+    action: str
+    tracked: bool
+    decided_by: model.Origin | None
+    reason: str
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """The verdict as plain data; the shape is part of the public contract."""
+        origin = self.decided_by
+        return {
+            "action": self.action,
+            "tracked": self.tracked,
+            "decided_by": None
+            if origin is None
+            else {
+                "kind": origin.kind,
+                "name": origin.name,
+                "direction": origin.direction,
+                "rule": origin.rule,
+            },
+            "reason": self.reason,
+        }
+
+
+def verdict(policy: model.HostPolicy, packet: Packet) -> Verdict:
+    """Judge one packet. A forwarded packet meets the ingress policy of the interface it arrives on."""
+    # raw prerouting sees everything that arrives, raw output only what the host itself sends:
+    # a forwarded packet meets no untracked egress policy.
+    direction = model.EGRESS if packet.direction == "egress" else model.INGRESS
+    endpoint = _endpoint_on(policy, packet.interface)
+    if endpoint is None:
+        return _tracked(f"no host endpoint on interface {packet.interface}")
+    if _is_discovery(packet):
+        return _tracked("neighbour discovery: accepted before policy")
+    failsafe = _failsafe(policy.failsafes, direction, packet)
+    if failsafe is not None:
+        return _tracked(failsafe)
+    return _untracked(policy, endpoint, direction, packet)
+
+
+def _tracked(reason: str) -> Verdict:
+    return Verdict(action="allow", tracked=True, decided_by=None, reason=reason)
+
+
+def _endpoint_on(policy: model.HostPolicy, interface: str) -> model.Endpoint | None:
+    for endpoint in policy.endpoints:
+        if endpoint.interface == interface:
+            return endpoint
+    return None
+
+
+def _is_discovery(packet: Packet) -> bool:
+    """Whether the packet keeps the IPv6 link alive. Its hop limit is taken to be the 255 of RFC 4861."""
+    return (
+        packet.ip_version == 6
+        and packet.protocol == model.ICMPV6
+        and packet.fragment != "later"
+        and (packet.icmp_type in NEIGHBOUR_DISCOVERY_TYPES or packet.icmp_type in LISTENER_DISCOVERY_TYPES)
+    )
+
+
+def _failsafe(failsafes: model.Failsafes, direction: str, packet: Packet) -> str | None:
+    """Which failsafe accepts the packet. Raw has no connection state, so replies go by source port."""
+    inbound = direction == model.INGRESS
+    peer = packet.src if inbound else packet.dst
+    opened_here, opened_there = failsafes.outbound, failsafes.inbound
+    forward, replies = (opened_there, opened_here) if inbound else (opened_here, opened_there)
+    word = "inbound" if inbound else "outbound"
+    other = "outbound" if inbound else "inbound"
+    dport = packet.pre_nat_dport
+    for entry in forward:
+        if _is_failsafe(entry, packet.protocol, dport, peer):
+            return f"failsafe: {word} {_port_text(entry)}"
+    for entry in replies:
+        if _is_failsafe(entry, packet.protocol, packet.sport, peer):
+            return f"failsafe: reply from {other} {_port_text(entry)}"
+    return None
+
+
+def _is_failsafe(entry: model.Failsafe, protocol: int, port: int | None, peer: Address) -> bool:
+    return (
+        entry.protocol == protocol
+        and entry.port == port
+        and (entry.net is None or _contains(entry.net, peer))
+    )
+
+
+def _port_text(entry: model.Failsafe) -> str:
+    return f"{model.PROTOCOL_NAMES.get(entry.protocol, entry.protocol)} port {entry.port}"
+
+
+def _untracked(policy: model.HostPolicy, endpoint: model.Endpoint, direction: str, packet: Packet) -> Verdict:
+    for tier in endpoint.untracked:
+        for rule in policy.tier_rules(tier, direction):
+            if not _matches(policy, rule, packet):
+                continue
+            where = f"rule {rule.origin.rule} of {rule.origin.kind} {rule.origin.name}"
+            if rule.action == model.ALLOW:
+                return Verdict("allow", False, rule.origin, f"untracked policy: allowed by {where}")
+            if rule.action == model.DENY:
+                return Verdict("deny", False, rule.origin, f"untracked policy: denied by {where}")
+            break  # Pass: the rest of this tier is skipped
+    return _tracked("no untracked policy decided: continues, tracked")
+
+
+def _matches(policy: model.HostPolicy, rule: model.Rule, packet: Packet) -> bool:
+    return (
+        rule.protocol in (None, packet.protocol)
+        and rule.ip_version in (None, packet.ip_version)
+        and _side_matches(policy, rule.source, packet.src, packet.sport)
+        and _side_matches(policy, rule.destination, packet.pre_nat_dst, packet.pre_nat_dport)
+    )
+
+
+def _side_matches(policy: model.HostPolicy, side: model.Side, address: Address, port: int | None) -> bool:
+    in_sets = all(
+        any(_contains(net, address) for net in policy.sets[name].family(address.version))
+        for name in side.sets
+    )
+    # A packet that shows no ports, such as a later fragment, matches no rule that asks for one.
+    in_ports = not side.ports or (port is not None and any(low <= port <= high for low, high in side.ports))
+    return in_sets and in_ports
+
+
+def _contains(net: str, address: Address) -> bool:
+    return address in ipaddress.ip_network(net)

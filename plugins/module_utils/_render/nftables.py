@@ -1,0 +1,173 @@
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module is private to the collection and may change at any time.
+"""HostPolicy -> our nftables table.
+
+Both raw chains are hooked: raw prerouting judges what arrives on an endpoint's interface, wherever it is
+going; raw output what the host itself sends. Ingress alone would leave every reply to connection tracking.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import typing as t
+
+from .._policy import model
+from . import ruleset
+
+DIRECTIONS = {model.INGRESS: ("prerouting", "iifname"), model.EGRESS: ("output", "oifname")}
+ADDRESS_TYPES = {4: "ipv4_addr", 6: "ipv6_addr"}
+ADDRESS_KEYS = {4: "ip", 6: "ip6"}
+MAX_NAME = 200  # the kernel takes 255 (NFT_NAME_MAXLEN); this leaves room for suffixes
+
+# RFC 4861: valid neighbour discovery has hop limit 255, so it cannot come from beyond the link.
+NEIGHBOUR_DISCOVERY = "icmpv6 type { 133-137 } ip6 hoplimit 255 accept"
+LISTENER_DISCOVERY = "icmpv6 type { 130-132, 143 } accept"
+
+
+def render(policy: model.HostPolicy) -> ruleset.Ruleset:
+    """The table that enforces the policy."""
+    return _Rendering(policy).ruleset()
+
+
+def text(policy: model.HostPolicy) -> str:
+    """The table as one file for `nft -f`."""
+    return ruleset.text(render(policy))
+
+
+def counter_name(label: str) -> str:
+    """The name of the counter of a rule (Origin.path) or a failsafe direction; long ones end in a hash."""
+    if len(label) <= MAX_NAME:
+        return label
+    return ruleset.content_name(label[: MAX_NAME - 11], label)
+
+
+class _Rendering:
+    """One policy being rendered: collects the objects that the chains come to need."""
+
+    def __init__(self, policy: model.HostPolicy) -> None:
+        self._policy = policy
+        self._counters: dict[str, None] = {}
+        self._sets: dict[str, ruleset.Set] = {}
+        self._chains: dict[str, ruleset.Chain] = {}
+
+    def ruleset(self) -> ruleset.Ruleset:
+        maps, bases = [], []
+        for direction, (hook, key) in DIRECTIONS.items():
+            targets = [
+                (endpoint.interface, self._endpoint(endpoint, direction))
+                for endpoint in self._policy.endpoints
+                if self._has_rules(endpoint, direction)
+            ]
+            if not targets:
+                continue
+            elements = tuple(sorted(targets))
+            name = ruleset.content_name(f"raw-{direction}", *map(repr, elements))
+            maps.append(ruleset.InterfaceMap(name, elements))
+            bases.append(ruleset.BaseChain(name=hook, hook=hook, priority="raw", key=key, map=name))
+        return ruleset.Ruleset(
+            counters=tuple(self._counters),
+            sets=tuple(self._sets.values()),
+            chains=tuple(self._chains.values()),
+            maps=tuple(maps),
+            bases=tuple(bases),
+        )
+
+    def _has_rules(self, endpoint: model.Endpoint, direction: str) -> bool:
+        return any(self._policy.tier_rules(tier, direction) for tier in endpoint.untracked)
+
+    def _endpoint(self, endpoint: model.Endpoint, direction: str) -> str:
+        rules = [NEIGHBOUR_DISCOVERY, LISTENER_DISCOVERY]
+        rules += self._failsafes(direction)
+        for tier in endpoint.untracked:
+            if self._policy.tier_rules(tier, direction):
+                rules.append(f"jump {self._tier(tier, direction)}")
+        return self._chain(f"raw-{direction}-{endpoint.interface}", rules)
+
+    def _failsafes(self, direction: str) -> list[str]:
+        failsafes = self._policy.failsafes
+        ours = ("inbound", failsafes.inbound), ("outbound", failsafes.outbound)
+        (word, forward), (other, replies) = ours if direction == model.INGRESS else reversed(ours)
+        peer = "saddr" if direction == model.INGRESS else "daddr"
+        return list(
+            itertools.chain(
+                self._failsafe(forward, "dport", peer, f"failsafe/{word}"),
+                self._failsafe(replies, "sport", peer, f"failsafe/{other}/reply"),
+            )
+        )
+
+    def _failsafe(
+        self, entries: t.Iterable[model.Failsafe], key: str, peer: str, label: str
+    ) -> t.Iterator[str]:
+        by_net: dict[str | None, list[model.Failsafe]] = {}
+        for entry in entries:
+            by_net.setdefault(entry.net, []).append(entry)
+        for net, members in sorted(by_net.items(), key=lambda item: item[0] or ""):
+            pairs = sorted({(member.protocol, member.port) for member in members})
+            ports = ", ".join(f"{protocol} . {number}" for protocol, number in pairs)
+            match = [f"meta l4proto . th {key} {{ {ports} }}"]
+            if net is not None:
+                match.insert(0, f"{ADDRESS_KEYS[6 if ':' in net else 4]} {peer} {net}")
+            yield " ".join([*match, self._counter(label), "accept"])
+
+    def _tier(self, tier: model.Tier, direction: str) -> str:
+        rules = [
+            statement for rule in self._policy.tier_rules(tier, direction) for statement in self._rule(rule)
+        ]
+        return self._chain(f"raw-{direction}-tier-{tier.name}", rules)
+
+    def _rule(self, rule: model.Rule) -> t.Iterator[str]:
+        """The rule's statements: one where it asks for no addresses, else one for each IP version."""
+        counter = self._counter(rule.origin.path)
+        action = _ACTIONS[rule.action]
+        if not rule.source.sets and not rule.destination.sets:
+            families: tuple[int | None, ...] = (rule.ip_version,)
+        else:
+            families = (4, 6) if rule.ip_version is None else (rule.ip_version,)
+        for family in families:
+            match = self._match(rule, family)
+            if match is not None:
+                yield " ".join([*match, counter, action])
+
+    def _match(self, rule: model.Rule, family: int | None) -> list[str] | None:
+        """The rule's match for one IP version (None: any), or None where nothing of it can match."""
+        match = []
+        if rule.ip_version is not None and not rule.source.sets and not rule.destination.sets:
+            match.append(f"meta nfproto ipv{rule.ip_version}")
+        for side, key in ((rule.source, "saddr"), (rule.destination, "daddr")):
+            for name in side.sets:
+                if family is None or not self._policy.sets[name].family(family):
+                    return None
+                match.append(f"{ADDRESS_KEYS[family]} {key} @{self._set(name, family)}")
+        if rule.protocol is not None:
+            match.append(f"meta l4proto {rule.protocol}")
+        for side, key in ((rule.source, "sport"), (rule.destination, "dport")):
+            if side.ports:
+                match.append(f"th {key} {{ {', '.join(_port_text(ports) for ports in side.ports)} }}")
+        return match
+
+    def _set(self, name: str, family: int) -> str:
+        elements = self._policy.sets[name].family(family)
+        label = f"set{family}-{re.sub('[^A-Za-z0-9]', '', name)[:16]}"
+        member = ruleset.Set(ruleset.content_name(label, *elements), ADDRESS_TYPES[family], tuple(elements))
+        self._sets[member.name] = member
+        return member.name
+
+    def _chain(self, label: str, rules: t.Sequence[str]) -> str:
+        chain = ruleset.Chain(ruleset.content_name(label, *rules), tuple(rules))
+        self._chains[chain.name] = chain
+        return chain.name
+
+    def _counter(self, label: str) -> str:
+        name = counter_name(label)
+        self._counters[name] = None
+        return f'counter name "{name}"'
+
+
+_ACTIONS = {model.ALLOW: "notrack accept", model.DENY: "drop", model.PASS: "return"}
+
+
+def _port_text(ports: model.PortRange) -> str:
+    first, last = ports
+    return str(first) if first == last else f"{first}-{last}"

@@ -1,0 +1,122 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: policy
+short_description: Enforce a host's compiled policy, or remove it
+version_added: 0.1.0
+author:
+  - netpolicy.host contributors (@netpolicy)
+description:
+  - Puts the policy that M(netpolicy.host.compile) made for this host in force, as the nftables table
+    C(inet netpolicy_host). No other table is touched.
+  - Only what differs is changed. If nothing does, nothing is sent to the host but a question.
+  - A host without a host endpoint loses a policy that it has from before.
+  - Needs root on the host, Python 3.9 or later, and nft.
+extends_documentation_fragment:
+  - netpolicy.host._attributes
+  - netpolicy.host._attributes.engine
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details: Shows policies and rules by their names, not the ruleset's text.
+  idempotent:
+    support: full
+options:
+  state:
+    description:
+      - V(present) enforces the compiled policy.
+      - V(absent) removes the policy and every file of this collection from the host; it needs no O(compiled).
+    type: str
+    choices: [present, absent]
+    default: present
+  compiled:
+    description:
+      - The registered result of M(netpolicy.host.compile) of the same run.
+      - Required when O(state=present).
+    type: dict
+  digest:
+    description:
+      - Digest of the policy.
+      - Set by the action plugin; not for use in tasks.
+    type: str
+  policy:
+    description:
+      - The policy itself.
+      - Set by the action plugin; not for use in tasks.
+    type: str
+seealso:
+  - module: netpolicy.host.compile
+  - module: netpolicy.host.policy_info
+"""
+
+EXAMPLES = r"""
+- name: Compile the policies of all hosts
+  netpolicy.host.compile:
+  run_once: true
+  register: compiled
+
+- name: Enforce this host's policy
+  netpolicy.host.policy:
+    compiled: "{{ compiled }}"
+  become: true
+
+- name: Remove everything of this collection from the host
+  netpolicy.host.policy:
+    state: absent
+  become: true
+"""
+
+RETURN = r"""
+digest:
+  description: Digest of the policy that is in force, or would be in check mode; none when there is no policy.
+  type: str
+  returned: success
+  sample: 0f2f8ad3c1e9b7d40f2f8ad3c1e9b7d40f2f8ad3c1e9b7d40f2f8ad3c1e9b7d4
+nft_missing:
+  description: V(true) when the task failed because the host has no nft.
+  type: bool
+  returned: failure for that reason
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.netpolicy.host.plugins.module_utils import _engine_client
+
+
+def main() -> None:
+    """Ask the engine for the wanted state."""
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "compiled": {"type": "dict"},
+            "digest": {"type": "str"},
+            "policy": {"type": "str", "no_log": True},
+            **_engine_client.ARGUMENTS,
+        },
+        supports_check_mode=True,
+    )
+    request = {"verb": "remove", "check": module.check_mode}
+    if module.params["state"] == "present":
+        request.update(verb="apply", digest=module.params["digest"], policy=module.params["policy"])
+    answer = _engine_client.ask(module, request)
+    if answer.get("policy_missing"):
+        module.exit_json(changed=False, policy_missing=True)
+    result = {"changed": answer["changed"], "digest": answer["digest"]}
+    if module._diff:
+        result["diff"] = {
+            "before_header": "installed policy",
+            "after_header": "wanted policy",
+            "before": answer["before"],
+            "after": answer["after"],
+        }
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: policy_info
+short_description: Tell what policy a host enforces, and what its rules have counted
+version_added: 0.1.0
+author:
+  - netpolicy.host contributors (@netpolicy)
+description:
+  - Reads the installed policy, whether the kernel still holds it, and the packets and bytes of every rule.
+  - Changes nothing on the host. A host without a policy is reported as such.
+extends_documentation_fragment:
+  - netpolicy.host._attributes
+  - netpolicy.host._attributes.engine
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: N/A
+  idempotent:
+    support: full
+seealso:
+  - module: netpolicy.host.policy
+"""
+
+EXAMPLES = r"""
+- name: Read what the host enforces
+  netpolicy.host.policy_info:
+  become: true
+  register: info
+
+- name: Fail if something else has changed the rules
+  ansible.builtin.assert:
+    that: info.drift | length == 0
+    fail_msg: "{{ info.drift | join(', ') }}"
+"""
+
+RETURN = r"""
+installed:
+  description: The installed policy; null where there is none.
+  type: dict
+  returned: success
+  contains:
+    digest:
+      description: Digest of the policy.
+      type: str
+      returned: always
+    engine:
+      description: Digest of the engine that installed it.
+      type: str
+      returned: always
+    applied:
+      description: When it was applied, UTC.
+      type: str
+      returned: always
+    node:
+      description: The host's name in the inventory it was compiled from.
+      type: str
+      returned: always
+    endpoints:
+      description: Host endpoints by name and interface.
+      type: list
+      elements: dict
+      returned: always
+drift:
+  description:
+    - How the kernel's table differs from the installed policy; empty when it does not.
+    - The elements of sets are not compared.
+  type: list
+  elements: str
+  returned: success
+  sample: ["the table is missing"]
+counters:
+  description: For every rule of the installed policy, what it has matched since it was put in force.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    kind:
+      description: Kind of the policy.
+      type: str
+      returned: always
+    name:
+      description: Name of the policy.
+      type: str
+      returned: always
+    direction:
+      description: V(ingress) or V(egress).
+      type: str
+      returned: always
+    rule:
+      description: Index of the rule in its direction, from 0.
+      type: int
+      returned: always
+    action:
+      description: What the rule does.
+      type: str
+      returned: always
+    place:
+      description: File and line on the controller where the rule was written, where known.
+      type: str
+      returned: always
+    packets:
+      description: Packets matched.
+      type: int
+      returned: always
+    bytes:
+      description: Their size from the IP header on.
+      type: int
+      returned: always
+failsafe_counters:
+  description: Packets and bytes that failsafe ports accepted, by direction, replies apart.
+  type: dict
+  returned: success
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.netpolicy.host.plugins.module_utils import _engine_client
+
+
+def main() -> None:
+    """Ask the engine what it knows."""
+    module = AnsibleModule(argument_spec=dict(_engine_client.ARGUMENTS), supports_check_mode=True)
+    answer = _engine_client.ask(module, {"verb": "info"})
+    answer.pop("notes")
+    module.exit_json(changed=False, **answer)
+
+
+if __name__ == "__main__":
+    main()

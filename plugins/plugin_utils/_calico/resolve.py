@@ -1,0 +1,267 @@
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module is private to the collection and may change at any time.
+"""From all resources to one host's policy: which policies govern its endpoints, in which order, and which
+addresses their selectors stand for.
+
+A selector in a rule stands for the addresses of all host endpoints and network sets, of the whole
+inventory, whose labels it matches. What is the same for every host is worked out once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import math
+import typing as t
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
+
+from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resources import (
+    Entity,
+    GlobalNetworkPolicy,
+    GlobalNetworkSet,
+    HostEndpoint,
+    Resource,
+    Rule,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import selector, values
+
+_R = t.TypeVar("_R", bound=Resource)
+
+DEFAULT_TIER = "default"
+NETS_SHOWN = 3
+
+# The defaults of Calico, from its felix/config/config_params.go.
+_TCP_BOTH_WAYS = (179, 2379, 2380, 5473, 6443, 6666, 6667)
+DEFAULT_FAILSAFES = model.Failsafes(
+    inbound=(
+        model.Failsafe(model.TCP, 22),
+        model.Failsafe(model.UDP, 68),
+        *(model.Failsafe(model.TCP, port) for port in _TCP_BOTH_WAYS),
+    ),
+    outbound=(
+        model.Failsafe(model.UDP, 53),
+        model.Failsafe(model.UDP, 67),
+        *(model.Failsafe(model.TCP, port) for port in _TCP_BOTH_WAYS),
+    ),
+)
+
+
+class Resolver:
+    """Resolves policies of hosts from one list of resources.
+
+    `addresses` maps an endpoint's name to the addresses it has where it names none itself.
+    """
+
+    def __init__(
+        self, resources: Iterable[Resource], addresses: Mapping[str, Sequence[values.Address]] | None = None
+    ) -> None:
+        members = list(resources)
+        self._endpoints = sorted(_of(HostEndpoint, members), key=lambda endpoint: endpoint.name)
+        self._policies = sorted(_of(GlobalNetworkPolicy, members), key=_policy_order)
+        self._network_sets = sorted(_of(GlobalNetworkSet, members), key=lambda member: member.name)
+        self._addresses = addresses or {}
+        self._address_set = cache(self._select)
+
+    @property
+    def endpoints(self) -> Sequence[HostEndpoint]:
+        """All endpoints, by name."""
+        return self._endpoints
+
+    def host_policy(self, node: str, names: Iterable[str] = ()) -> model.HostPolicy:
+        """The policy of one host. `names` are the other names by which endpoints may call it their node."""
+        known_as = {node, *names}
+        endpoints = [
+            self._endpoint(endpoint)
+            for endpoint in _one_per_interface(self._endpoints)
+            if endpoint.node in known_as
+        ]
+        used = {key for endpoint in endpoints for tier in endpoint.untracked for key in tier.policies}
+        policies = {key: policy for key, policy in self._compiled.items() if key in used}
+        rules = [rule for policy in policies.values() for rule in policy.ingress + policy.egress]
+        names_of_sets = {name for rule in rules for name in rule.source.sets + rule.destination.sets}
+        return model.HostPolicy(
+            node=node,
+            endpoints=tuple(endpoints),
+            policies=policies,
+            sets={name: self._sets[name] for name in sorted(names_of_sets)},
+            failsafes=DEFAULT_FAILSAFES,
+            places={
+                rule.origin.path: self._places[rule.origin.path]
+                for rule in rules
+                if rule.origin.path in self._places
+            },
+        )
+
+    def findings(self) -> list[Finding]:
+        """What is valid but probably not meant, such as selectors that stand for no address."""
+        found = []
+        for policy, path, entity in self._entities():
+            if entity.selector is not None:
+                found += [
+                    Finding("GlobalNetworkPolicy", policy.name, f"{path}.selector", message, policy.place)
+                    for message in self._selector_warnings(entity.selector)
+                ]
+        return found
+
+    def _endpoint(self, endpoint: HostEndpoint) -> model.Endpoint:
+        policies = tuple(
+            _key(policy) for policy in self._policies if policy.selector.matches(endpoint.labels)
+        )
+        tiers = (model.Tier(DEFAULT_TIER, policies),) if policies else ()
+        return model.Endpoint(name=endpoint.name, interface=endpoint.interface, untracked=tiers)
+
+    # -- the same for every host ---------------------------------------------------------------------
+
+    @cached_property
+    def _compiled(self) -> dict[str, model.Policy]:
+        return {
+            _key(policy): model.Policy(
+                kind="GlobalNetworkPolicy",
+                name=policy.name,
+                ingress=self._rules(policy, model.INGRESS, policy.ingress),
+                egress=self._rules(policy, model.EGRESS, policy.egress),
+            )
+            for policy in self._policies
+        }
+
+    def _rules(
+        self, policy: GlobalNetworkPolicy, direction: str, rules: Iterable[Rule]
+    ) -> tuple[model.Rule, ...]:
+        if direction not in policy.types:
+            return ()
+        return tuple(
+            model.Rule(
+                origin=model.Origin("GlobalNetworkPolicy", policy.name, direction, index),
+                action=rule.action,
+                protocol=rule.protocol,
+                ip_version=rule.ip_version,
+                source=self._side(rule.source),
+                destination=self._side(rule.destination),
+            )
+            for index, rule in enumerate(rules)
+        )
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        return {
+            model.Origin("GlobalNetworkPolicy", policy.name, direction, index).path: rule.place
+            for policy in self._policies
+            for direction, rules in ((model.INGRESS, policy.ingress), (model.EGRESS, policy.egress))
+            for index, rule in enumerate(rules)
+            if rule.place
+        }
+
+    @cached_property
+    def _sets(self) -> dict[str, model.AddressSet]:
+        sets = {}
+        for _policy, _path, entity in self._entities():
+            if entity.selector is not None:
+                sets[entity.selector.unique_id] = self._address_set(entity.selector)
+            if entity.nets:
+                sets[_nets_name(entity.nets)] = _address_set(_nets_text(entity.nets), entity.nets)
+        return sets
+
+    def _entities(self) -> Iterator[tuple[GlobalNetworkPolicy, str, Entity]]:
+        """Every source and destination of every rule that counts, with its path in its policy."""
+        for policy in self._policies:
+            for direction, rules in ((model.INGRESS, policy.ingress), (model.EGRESS, policy.egress)):
+                for index, rule in enumerate(rules if direction in policy.types else ()):
+                    path = f"spec.{direction}[{index}]"
+                    yield policy, f"{path}.source", rule.source
+                    yield policy, f"{path}.destination", rule.destination
+
+    def _side(self, entity: Entity) -> model.Side:
+        sets = []
+        if entity.selector is not None:
+            sets.append(entity.selector.unique_id)
+        if entity.nets:
+            sets.append(_nets_name(entity.nets))
+        return model.Side(sets=tuple(sets), ports=_disjoint(entity.ports))
+
+    def _select(self, chosen: selector.Selector) -> model.AddressSet:
+        networks: list[values.Network] = []
+        for endpoint in self._endpoints:
+            if chosen.matches(endpoint.labels):
+                networks += [ipaddress.ip_network(address) for address in self._addresses_of(endpoint)]
+        for member in self._network_sets:
+            if chosen.matches(member.labels):
+                networks += member.nets
+        return _address_set(chosen.canonical, networks)
+
+    def _addresses_of(self, endpoint: HostEndpoint) -> Sequence[values.Address]:
+        return endpoint.expected_ips or self._addresses.get(endpoint.name, ())
+
+    def _selector_warnings(self, chosen: selector.Selector) -> Iterator[str]:
+        picked = [endpoint for endpoint in self._endpoints if chosen.matches(endpoint.labels)]
+        for endpoint in picked:
+            if not self._addresses_of(endpoint):
+                yield (
+                    f"picks HostEndpoint {endpoint.name}, of which no address is known, so its packets "
+                    "do not match; set its expectedIPs, or netpolicy_addresses on its host"
+                )
+        if not picked and not any(chosen.matches(member.labels) for member in self._network_sets):
+            yield "picks no host endpoint and no network set: the rule matches nothing"
+
+
+def _of(kind: type[_R], resources: Iterable[Resource]) -> list[_R]:
+    return [resource for resource in resources if isinstance(resource, kind)]
+
+
+def _key(policy: GlobalNetworkPolicy) -> str:
+    return f"GlobalNetworkPolicy/{policy.name}"
+
+
+def _policy_order(policy: GlobalNetworkPolicy) -> tuple[float, str]:
+    return math.inf if policy.order is None else policy.order, policy.name
+
+
+def _one_per_interface(endpoints: Sequence[HostEndpoint]) -> Iterator[HostEndpoint]:
+    """Of several endpoints for one interface the first by name governs it, as in Calico."""
+    governed = set()
+    for endpoint in endpoints:
+        if (endpoint.node, endpoint.interface) not in governed:
+            governed.add((endpoint.node, endpoint.interface))
+            yield endpoint
+
+
+def _nets_name(nets: Iterable[values.Network]) -> str:
+    text = "\n".join(sorted(map(str, nets)))
+    return f"n:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def _nets_text(nets: Sequence[values.Network]) -> str:
+    shown = ", ".join(str(net) for net in sorted(nets, key=str)[:NETS_SHOWN])
+    return shown + (", …" if len(nets) > NETS_SHOWN else "")
+
+
+def _address_set(text: str, networks: Iterable[values.Network]) -> model.AddressSet:
+    members = list(networks)
+    return model.AddressSet(text=text, v4=_collapsed(members, 4), v6=_collapsed(members, 6))
+
+
+def _collapsed(networks: Iterable[values.Network], version: int) -> tuple[str, ...]:
+    """The networks of one IP version as disjoint, sorted CIDRs."""
+    family = [network for network in networks if network.version == version]
+    return tuple(
+        str(network)
+        for network in ipaddress.collapse_addresses(t.cast("list[ipaddress.IPv4Network]", family))
+    )
+
+
+def _disjoint(ports: Iterable[model.PortRange]) -> tuple[model.PortRange, ...]:
+    """Port ranges without overlap, sorted; ranges that touch become one."""
+    merged: list[model.PortRange] = []
+    for first, last in sorted(ports):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return tuple(merged)

@@ -1,0 +1,407 @@
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module is private to the collection and may change at any time.
+"""Calico v3 resources: what each kind may hold, and the values they become.
+
+A field that Calico has and this version does not enforce is refused by name, never ignored: a policy that
+is enforced in part is worse than one that is refused.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import values
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.places import place
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import (
+    Finding,
+    Reader,
+    Where,
+    ignored,
+    mapping,
+    sequence,
+    single,
+)
+
+if t.TYPE_CHECKING:
+    from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.selector import Selector
+
+API_VERSION = "projectcalico.org/v3"
+MAX_RULES, MAX_NETS, MAX_PORTS = 1024, 256, 50
+
+
+@dataclass(frozen=True)
+class HostEndpoint:
+    """An interface of a host that policy applies to."""
+
+    name: str
+    labels: Mapping[str, str]
+    node: str
+    interface: str
+    expected_ips: tuple[values.Address, ...]
+    place: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Entity:
+    """What a rule asks of one end of a packet's way. Empty and None mean anything."""
+
+    nets: tuple[values.Network, ...] = ()
+    selector: Selector | None = None
+    ports: tuple[model.PortRange, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of a policy. `ip_version` is the one asked for, or implied by the protocol's name."""
+
+    action: str
+    protocol: int | None
+    ip_version: int | None
+    source: Entity
+    destination: Entity
+    place: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class GlobalNetworkPolicy:
+    """An untracked policy. `order` of None comes last; rules of a direction not in `types` do not count."""
+
+    name: str
+    order: float | None
+    selector: Selector
+    types: frozenset[str]
+    ingress: tuple[Rule, ...]
+    egress: tuple[Rule, ...]
+    place: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class GlobalNetworkSet:
+    """Addresses that selectors find by labels."""
+
+    name: str
+    labels: Mapping[str, str]
+    nets: tuple[values.Network, ...]
+    place: str | None = field(default=None, compare=False)
+
+
+Resource = HostEndpoint | GlobalNetworkPolicy | GlobalNetworkSet
+
+
+# -- fields ------------------------------------------------------------------------------------------
+
+_NOT_YET = "it is a field of Calico that is not enforced here yet, so the policy would not do what it says"
+_PODS = "it picks pods, and a plain host has none"
+_SERVER = dict.fromkeys(
+    ("annotations", "creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"),
+    ignored,
+)
+
+
+def _metadata(name: Reader) -> mapping:
+    return mapping({"name": name, "labels": single(values.labels), **_SERVER}, required=("name",))
+
+
+_ENTITY = mapping(
+    {
+        "nets": sequence(single(values.cidr), most=MAX_NETS),
+        "selector": single(values.selector_expression),
+        "ports": sequence(single(values.port), most=MAX_PORTS),
+    },
+    unserved={
+        "notNets": _NOT_YET,
+        "notSelector": _NOT_YET,
+        "notPorts": _NOT_YET,
+        "namespaceSelector": _PODS,
+        "serviceAccounts": _PODS,
+        "services": "it names Kubernetes services, and a plain host has none",
+    },
+)
+
+_RULE = mapping(
+    {
+        "action": single(values.action),
+        "ipVersion": single(values.ip_version),
+        "protocol": single(values.protocol),
+        "source": _ENTITY,
+        "destination": _ENTITY,
+        "metadata": mapping({"annotations": ignored}),
+    },
+    required=("action",),
+    unserved={
+        "notProtocol": _NOT_YET,
+        "icmp": _NOT_YET,
+        "notICMP": _NOT_YET,
+        "http": "it is enforced by a proxy, and a plain host has none",
+    },
+)
+
+
+def _rule(value: t.Any, where: Where) -> Rule | None:
+    before = len(where.findings)
+    read = _RULE(value, where)
+    if read is None or len(where.findings) > before:
+        return None
+    rule = Rule(
+        action=read["action"],
+        protocol=values.PROTOCOLS.get(read["protocol"], read["protocol"]) if "protocol" in read else None,
+        ip_version=read.get("ipVersion", _IMPLIED_VERSION.get(read.get("protocol", ""))),
+        source=_entity(read.get("source")),
+        destination=_entity(read.get("destination")),
+        place=where.place,
+    )
+    _check_ports(rule, where)
+    _check_versions(rule, where)
+    return rule
+
+
+# By name only: the numbers 1 and 58 imply nothing (Calico: felix/calc/rule_convert.go).
+_IMPLIED_VERSION = {"ICMP": 4, "ICMPv6": 6}
+_WRONG_VERSION = {(model.ICMP, 6): "ICMP is IPv4", (model.ICMPV6, 4): "ICMPv6 is IPv6"}
+
+
+def _entity(read: Mapping[str, t.Any] | None) -> Entity:
+    if read is None:
+        return Entity()
+    return Entity(
+        nets=tuple(read.get("nets", ())),
+        selector=read.get("selector"),
+        ports=tuple(read.get("ports", ())),
+    )
+
+
+def _check_ports(rule: Rule, where: Where) -> None:
+    for name, entity in (("source", rule.source), ("destination", rule.destination)):
+        if entity.ports and rule.protocol not in model.PORT_PROTOCOLS:
+            where.at(name, None).at("ports", None).refuse(
+                "ports need the rule's protocol to be TCP, UDP or SCTP (6, 17 or 132)"
+            )
+
+
+def _check_versions(rule: Rule, where: Where) -> None:
+    if rule.protocol is not None and rule.ip_version is not None:
+        wrong = _WRONG_VERSION.get((rule.protocol, rule.ip_version))
+        if wrong:
+            where.at("protocol", None).refuse(f"{wrong}, but the rule's ipVersion is {rule.ip_version}")
+    nets = [
+        (name, net)
+        for name, entity in (("source", rule.source), ("destination", rule.destination))
+        for net in entity.nets
+    ]
+    for name, net in nets:
+        wanted = rule.ip_version or nets[0][1].version
+        if net.version != wanted:
+            where.at(name, None).at("nets", None).refuse(
+                f"found the IPv{net.version} network '{net}' in a rule for IPv{wanted}; "
+                "write one rule for each IP version"
+            )
+            return
+
+
+_HOST_ENDPOINT = mapping(
+    {
+        "node": single(values.node_name),
+        "interfaceName": single(values.interface_name),
+        "expectedIPs": sequence(single(values.address)),
+    },
+    required=("node", "interfaceName"),
+    unserved={"profiles": _NOT_YET, "ports": _NOT_YET},
+)
+
+_GLOBAL_NETWORK_POLICY = mapping(
+    {
+        "order": single(values.order),
+        "selector": single(values.selector_expression),
+        "types": sequence(single(values.direction), repeats=False),
+        "doNotTrack": single(values.boolean),
+        "applyOnForward": single(values.boolean),
+        "ingress": sequence(_rule, most=MAX_RULES),
+        "egress": sequence(_rule, most=MAX_RULES),
+    },
+    unserved={
+        "tier": _NOT_YET,
+        "preDNAT": _NOT_YET,
+        "namespaceSelector": _PODS,
+        "serviceAccountSelector": _PODS,
+        "performanceHints": "it is a hint to Calico's own agent",
+    },
+)
+
+_GLOBAL_NETWORK_SET = mapping({"nets": sequence(single(values.set_member))})
+
+
+# -- resources ---------------------------------------------------------------------------------------
+
+
+def _host_endpoint(metadata: Mapping[str, t.Any], spec: Mapping[str, t.Any], where: Where) -> HostEndpoint:
+    return HostEndpoint(
+        name=metadata.get("name", ""),
+        labels=metadata.get("labels") or {},
+        node=spec.get("node", ""),
+        interface=spec.get("interfaceName", ""),
+        expected_ips=tuple(spec.get("expectedIPs") or ()),
+        place=where.place,
+    )
+
+
+def _global_network_policy(
+    metadata: Mapping[str, t.Any], spec: Mapping[str, t.Any], where: Where
+) -> GlobalNetworkPolicy:
+    at = where.at("spec", None)
+    if not spec.get("doNotTrack"):
+        at.at("doNotTrack", None).refuse("this version serves untracked policy only: doNotTrack must be true")
+    elif not spec.get("applyOnForward"):
+        at.at("applyOnForward", None).refuse("a policy with doNotTrack needs applyOnForward: true")
+    ingress, egress = tuple(spec.get("ingress") or ()), tuple(spec.get("egress") or ())
+    return GlobalNetworkPolicy(
+        name=metadata.get("name", ""),
+        order=spec.get("order"),
+        selector=spec.get("selector") or values.selector_expression(""),
+        types=frozenset(spec.get("types") or _default_types(ingress, egress)),
+        ingress=ingress,
+        egress=egress,
+        place=where.place,
+    )
+
+
+def _default_types(ingress: tuple[Rule, ...], egress: tuple[Rule, ...]) -> tuple[str, ...]:
+    """Calico: api/pkg/defaults/networkpolicy.go."""
+    if not egress:
+        return (model.INGRESS,)
+    return (model.INGRESS, model.EGRESS) if ingress else (model.EGRESS,)
+
+
+def _global_network_set(
+    metadata: Mapping[str, t.Any], spec: Mapping[str, t.Any], where: Where
+) -> GlobalNetworkSet:
+    return GlobalNetworkSet(
+        name=metadata.get("name", ""),
+        labels=metadata.get("labels") or {},
+        nets=tuple(spec.get("nets") or ()),
+        place=where.place,
+    )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a kind of resource is read: its metadata, its spec, and the value they become."""
+
+    name: Reader
+    spec: mapping
+    build: t.Callable[[Mapping[str, t.Any], Mapping[str, t.Any], Where], Resource]
+
+
+KINDS = {
+    "HostEndpoint": Kind(single(values.resource_name), _HOST_ENDPOINT, _host_endpoint),
+    "GlobalNetworkPolicy": Kind(single(values.policy_name), _GLOBAL_NETWORK_POLICY, _global_network_policy),
+    "GlobalNetworkSet": Kind(single(values.resource_name), _GLOBAL_NETWORK_SET, _global_network_set),
+}
+
+UNSERVED_KINDS = {
+    **dict.fromkeys(
+        ("FelixConfiguration", "Profile", "StagedGlobalNetworkPolicy", "Tier"),
+        "it is a kind of Calico that is not enforced here yet",
+    ),
+    **dict.fromkeys(
+        (
+            "NetworkPolicy",
+            "NetworkSet",
+            "StagedKubernetesNetworkPolicy",
+            "StagedNetworkPolicy",
+            "WorkloadEndpoint",
+        ),
+        "it lives in a Kubernetes namespace, and a plain host has none",
+    ),
+    **dict.fromkeys(
+        (
+            "BGPConfiguration",
+            "BGPFilter",
+            "BGPPeer",
+            "BlockAffinity",
+            "CalicoNodeStatus",
+            "ClusterInformation",
+            "IPAMConfig",
+            "IPPool",
+            "IPReservation",
+            "KubeControllersConfiguration",
+            "Node",
+        ),
+        "it configures a cluster's network, and a plain host is in none",
+    ),
+}
+
+
+def parse(value: t.Any, findings: list[Finding]) -> Resource | None:
+    """Read one resource. None, with at least one more finding, where anything is wrong with it."""
+    where = Where(kind="resource", name="?", findings=findings, place=place(value))
+    if not isinstance(value, Mapping):
+        where.refuse(f"found {values.found(value)}, expected a resource (a mapping)")
+        return None
+    kind_name = value.get("kind")
+    metadata = value.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    where = Where(
+        kind=str(kind_name) if isinstance(kind_name, str) else "resource",
+        name=str(name) if isinstance(name, str) else "?",
+        findings=findings,
+        place=place(value),
+    )
+    kind = _kind(kind_name, where)
+    if kind is None:
+        return None
+    before = len(findings)
+    fields = mapping(
+        {"apiVersion": _api_version, "kind": ignored, "metadata": _metadata(kind.name), "spec": kind.spec},
+        required=("apiVersion", "metadata", "spec"),
+    )
+    read = fields(value, where) or {}
+    if len(findings) > before:
+        return None
+    resource = kind.build(read["metadata"], read["spec"], where)
+    return resource if len(findings) == before else None
+
+
+def _kind(name: t.Any, where: Where) -> Kind | None:
+    at = where.at("kind", name)
+    if isinstance(name, str) and name in KINDS:
+        return KINDS[name]
+    if isinstance(name, str) and name in UNSERVED_KINDS:
+        at.refuse(f"{name} is not served by this version: {UNSERVED_KINDS[name]}")
+    elif name is None:
+        at.refuse(f"missing; allowed: {', '.join(KINDS)}")
+    else:
+        at.refuse(f"found {values.found(name)}, allowed: {', '.join(KINDS)}")
+    return None
+
+
+def _api_version(value: t.Any, where: Where) -> None:
+    if value != API_VERSION:
+        where.refuse(f"found {values.found(value)}, allowed: {API_VERSION}")
+
+
+def parse_all(resources: t.Any) -> tuple[list[Resource], list[Finding]]:
+    """Read a list of resources. Equal ones count once; unequal ones of one kind and name are refused."""
+    findings: list[Finding] = []
+    if not isinstance(resources, Iterable) or isinstance(resources, (str, bytes, Mapping)):
+        where = Where(kind="resources", name="?", findings=findings, place=place(resources))
+        where.refuse(f"found {values.found(resources)}, expected a list of resources")
+        return [], findings
+    parsed = [resource for value in resources if (resource := parse(value, findings)) is not None]
+    return _distinct(parsed, findings), findings
+
+
+def _distinct(parsed: Iterable[Resource], findings: list[Finding]) -> list[Resource]:
+    known: dict[tuple[str, str], Resource] = {}
+    for resource in parsed:
+        kind = type(resource).__name__
+        first = known.setdefault((kind, resource.name), resource)
+        if first != resource:
+            message = "defined twice with different content"
+            if first.place:
+                message += f"; the other definition is at {first.place}"
+            findings.append(Finding(kind, resource.name, "metadata.name", message, resource.place))
+    return list(known.values())

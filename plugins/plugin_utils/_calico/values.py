@@ -1,0 +1,254 @@
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module is private to the collection and may change at any time.
+"""The single values that Calico resources are made of: each function reads one, or refuses it.
+
+A refusal says what was found and what is allowed. Limits and patterns are Calico's (its
+libcalico-go/lib/validator/v3), unless a comment says otherwise.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+import typing as t
+
+from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import selector
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_RESOURCE_NAME = re.compile(rf"{_DNS_LABEL}(\.{_DNS_LABEL})*")
+_POLICY_NAME = re.compile(rf"({_DNS_LABEL}\.)?{_DNS_LABEL}")
+_INTERFACE = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
+_QUALIFIED_NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+_LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
+_CIDR = re.compile(r"[0-9A-Fa-f:.]+/[0-9]{1,3}")
+_ADDRESS = re.compile(r"[0-9A-Fa-f:.]+")
+_PORT_NUMBER = re.compile(r"[0-9]{1,9}")
+_PORT_RANGE = re.compile(r"([0-9]{1,9}):([0-9]{1,9})")
+
+ACTIONS = {"Allow": model.ALLOW, "Deny": model.DENY, "Pass": model.PASS}
+DIRECTIONS = {"Ingress": model.INGRESS, "Egress": model.EGRESS}
+PROTOCOLS = {name: number for number, name in model.PROTOCOL_NAMES.items()}
+MAX_NAME, MAX_LABEL, MAX_SELECTOR = 253, 63, 1024
+
+
+class Refused(ValueError):
+    """The value is not what it should be; the message says what was found and what is allowed."""
+
+
+def found(value: t.Any) -> str:
+    """How a message quotes a value: short, and as plain data whatever class carries it."""
+    if isinstance(value, t.Mapping):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")  # as YAML writes them
+    if isinstance(value, str):
+        quoted = repr(str(value))
+        return quoted if len(quoted) <= 80 else f"{quoted[:77]}..."
+    if isinstance(value, (int, float)):
+        return str(value)[:80]
+    return f"a value of type {type(value).__name__}"
+
+
+def text(value: t.Any) -> str:
+    """Any string."""
+    if not isinstance(value, str):
+        raise Refused(f"found {found(value)}, expected a string")
+    return str(value)
+
+
+def boolean(value: t.Any) -> bool:
+    """true or false; words and numbers that some tools take for them are refused."""
+    if not isinstance(value, bool):
+        raise Refused(f"found {found(value)}, allowed: true or false")
+    return value
+
+
+def order(value: t.Any) -> float:
+    """A policy's order: any finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise Refused(f"found {found(value)}, expected a number")
+    return float(value)
+
+
+def resource_name(value: t.Any) -> str:
+    """A DNS-1123 subdomain of at most 253 characters."""
+    return _name(value, _RESOURCE_NAME, "lower-case letters, digits, '-' and '.', at most 253 characters")
+
+
+def policy_name(value: t.Any) -> str:
+    """A policy's name: at most one dot, which separates a tier's name from the rest."""
+    return _name(value, _POLICY_NAME, "lower-case letters, digits, '-' and at most one '.'")
+
+
+def _name(value: t.Any, pattern: re.Pattern[str], allowed: str) -> str:
+    name = text(value)
+    if not pattern.fullmatch(name) or len(name) > MAX_NAME:
+        raise Refused(f"found {found(name)}, allowed: {allowed}")
+    return name
+
+
+def node_name(value: t.Any) -> str:
+    """The host that an endpoint is on. Inventory names may hold what resource names may not."""
+    name = text(value)
+    if not name.strip() or len(name) > MAX_NAME:
+        raise Refused(f"found {found(name)}, expected the name of a host")
+    return name
+
+
+def interface_name(value: t.Any) -> str:
+    """The name of one network interface."""
+    name = text(value)
+    if name == "*":
+        raise Refused("'*' (every interface) is not served by this version; name one interface")
+    if not _INTERFACE.fullmatch(name) or name in (".", ".."):
+        raise Refused(f"found {found(name)}, allowed: 1 to 15 letters, digits, '_', '.', '-'")
+    return name
+
+
+def labels(value: t.Any) -> dict[str, str]:
+    """A mapping of Kubernetes label keys to label values."""
+    if not isinstance(value, t.Mapping):
+        raise Refused(f"found {found(value)}, expected a mapping of labels")
+    read = {}
+    for key, content in value.items():
+        _label_key(key)
+        if not isinstance(content, str):
+            raise Refused(f"label {key}: found {found(content)}, expected a string (quote it)")
+        if not _LABEL_VALUE.fullmatch(content) or len(content) > MAX_LABEL:
+            raise Refused(
+                f"label {key}: found {found(content)}, allowed: up to 63 letters, digits, '-', '_', '.', "
+                "with a letter or digit at both ends"
+            )
+        read[str(key)] = str(content)
+    return read
+
+
+def _label_key(key: t.Any) -> None:
+    prefix, slash, name = str(key).rpartition("/") if isinstance(key, str) else ("", "", "")
+    if (
+        not _QUALIFIED_NAME.fullmatch(name)
+        or len(name) > MAX_LABEL
+        or (slash and (not _RESOURCE_NAME.fullmatch(prefix) or len(prefix) > MAX_NAME))
+    ):
+        raise Refused(
+            f"label key {found(key)}, allowed: up to 63 letters, digits, '-', '_', '.', "
+            "optionally after a DNS name and '/'"
+        )
+
+
+def is_label_name(name: str) -> bool:
+    """Whether the name can stand behind a prefix in a label's key."""
+    return bool(_QUALIFIED_NAME.fullmatch(name)) and len(name) <= MAX_LABEL
+
+
+def selector_expression(value: t.Any) -> selector.Selector:
+    """A selector of at most 1024 characters without `global()`."""
+    expression = text(value)
+    if len(expression) > MAX_SELECTOR:
+        raise Refused(f"found {len(expression)} characters, allowed: at most {MAX_SELECTOR}")
+    if "global(" in expression:
+        raise Refused(f"found {found(expression)}, global() is not allowed here")
+    try:
+        return selector.parse(expression)
+    except selector.SelectorError as error:
+        raise Refused(f"{error} in selector {found(expression)}") from None
+
+
+def action(value: t.Any) -> str:
+    """What a rule does: Allow, Deny or Pass."""
+    if isinstance(value, str) and value in ACTIONS:
+        return ACTIONS[value]
+    if value == "Log":
+        raise Refused(f"'Log' is not served by this version; allowed: {', '.join(ACTIONS)}")
+    raise Refused(f"found {found(value)}, allowed: {', '.join(ACTIONS)}")
+
+
+def direction(value: t.Any) -> str:
+    """An entry of a policy's types: Ingress or Egress."""
+    if isinstance(value, str) and value in DIRECTIONS:
+        return DIRECTIONS[value]
+    raise Refused(f"found {found(value)}, allowed: {', '.join(DIRECTIONS)}")
+
+
+def ip_version(value: t.Any) -> int:
+    """4 or 6."""
+    if value in (4, 6) and isinstance(value, int):
+        return int(value)
+    raise Refused(f"found {found(value)}, allowed: 4 or 6")
+
+
+def protocol(value: t.Any) -> int | str:
+    """A protocol: its number, or its name as Calico writes it (a name can imply an IP version)."""
+    if isinstance(value, str) and value in PROTOCOLS:
+        return str(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 255:
+        return int(value)
+    raise Refused(
+        f"found {found(value)}, allowed: {', '.join(PROTOCOLS)} (exactly so), or a number from 1 to 255"
+    )
+
+
+def port(value: t.Any) -> model.PortRange:
+    """A port: a number, `"123"`, or a range `"first:last"`."""
+    allowed = "a number from 1 to 65535 or a range 'first:last'"
+    first, last = value, value
+    if isinstance(value, str):
+        ends = _PORT_RANGE.fullmatch(value)
+        if ends:
+            first, last = int(ends.group(1)), int(ends.group(2))
+        elif _PORT_NUMBER.fullmatch(value):
+            first = last = int(value)
+        else:
+            raise Refused(
+                f"found {found(value)}; named ports are not served by this version, allowed: {allowed}"
+            )
+    if isinstance(first, bool) or not isinstance(first, int) or not isinstance(last, int):
+        raise Refused(f"found {found(value)}, allowed: {allowed}")
+    if not 1 <= first <= last <= 65535:
+        raise Refused(f"found {found(value)}, allowed: {allowed}")
+    return int(first), int(last)
+
+
+def address(value: t.Any) -> Address:
+    """An IP address without mask or zone."""
+    written = text(value)
+    try:
+        if _ADDRESS.fullmatch(written):
+            return ipaddress.ip_address(written)
+    except ValueError:
+        pass
+    raise Refused(f"found {found(written)}, expected an IP address without mask")
+
+
+def cidr(value: t.Any) -> Network:
+    """A network as a rule names it: a CIDR without host bits. Bare addresses are refused, as Calico does."""
+    network = _network(value)
+    if "/" not in value:
+        raise Refused(f"found {found(value)}, a rule needs a CIDR: write '{network}'")
+    if str(network.network_address) != str(ipaddress.ip_interface(str(value)).ip):
+        raise Refused(f"found {found(value)}, which has host bits set: write '{network}'")
+    return network
+
+
+def set_member(value: t.Any) -> Network:
+    """A network as a network set names it: a CIDR, whose host bits do not count, or a bare address."""
+    return _network(value)
+
+
+def _network(value: t.Any) -> Network:
+    written = text(value)
+    try:
+        # The patterns keep out what only Python takes for a network: netmasks, zones, spaces.
+        if _CIDR.fullmatch(written) or _ADDRESS.fullmatch(written):
+            return ipaddress.ip_network(written, strict=False)
+    except ValueError:
+        pass
+    raise Refused(f"found {found(written)}, expected a CIDR such as '10.0.0.0/8' or 'fd00::/8'")
