@@ -91,8 +91,11 @@ VERBS: t.Mapping[str, t.Callable[[Host, transaction.Engine, Request], Answer]] =
 
 def serve(host: Host, engine: transaction.Engine, request: Request) -> Answer:
     """Answer one request; what goes wrong on the host becomes the answer's `error`."""
+    verb = VERBS.get(request.get("verb", ""))
+    if verb is None:
+        return {"error": f"verb: found {request.get('verb')!r}, allowed: {', '.join(VERBS)}"}
     try:
-        return VERBS[request["verb"]](host, engine, request)
+        return verb(host, engine, request)
     except (HostError, model.PolicyFormatError) as error:
         return {"error": str(error)}
 

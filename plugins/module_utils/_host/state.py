@@ -80,7 +80,7 @@ def read(host: Host) -> State:
     if content is not None:
         try:
             record = _record(content)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             notes.append(f"{POLICY_FILE} cannot be read and counts as absent: {error}")
     files = {directory: host.files(directory) for directory in (CONFIG_DIRECTORY, ENGINE_DIRECTORY)}
     return State(
@@ -97,13 +97,15 @@ def _record(content: bytes) -> Record:
     data = json.loads(content.decode())
     if data["format"] != RECORD_FORMAT:
         raise ValueError(f"found format {data['format']!r}, this engine reads {RECORD_FORMAT}")
-    return Record(
-        policy=model.from_dict(data["policy"]),
-        digest=data["digest"],
-        engine=data["engine"],
-        fingerprint=data["fingerprint"],
-        applied=data["applied"],
-    )
+    texts = {key: data[key] for key in ("digest", "engine", "fingerprint", "applied")}
+    for key, value in texts.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{key}: found {value!r}, expected a string")
+    policy = model.from_dict(data["policy"])
+    if model.digest(policy) != texts["digest"]:
+        # Whoever asks by digest whether the policy is there must get the policy of that digest.
+        raise ValueError("the policy is not the one that was installed")
+    return Record(policy=policy, **texts)
 
 
 def record_content(record: Record) -> bytes:

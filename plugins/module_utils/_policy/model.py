@@ -239,8 +239,8 @@ def loads(text: str) -> HostPolicy:
     """Read canonical or any other JSON of a HostPolicy. Raises PolicyFormatError."""
     try:
         value = json.loads(text)
-    except ValueError as error:
-        raise PolicyFormatError(f"not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise PolicyFormatError(f"HostPolicy: not JSON: {error}") from error
     return from_dict(value)
 
 
@@ -248,7 +248,7 @@ def from_dict(value: t.Any) -> HostPolicy:
     """Read a policy from plain data. Raises PolicyFormatError naming the path of what is wrong."""
     reader = _Reader("HostPolicy")
     data = reader.mapping(value)
-    if data.get("format") != FORMAT:
+    if data.get("format") is True or data.get("format") != FORMAT:
         raise PolicyFormatError(
             f"HostPolicy.format: found {data.get('format')!r}, this version reads {FORMAT}"
         )
@@ -275,7 +275,7 @@ def from_dict(value: t.Any) -> HostPolicy:
                 for direction in ("inbound", "outbound")
             )
         ),
-        places={str(path): str(place) for path, place in (data.get("places") or {}).items()},
+        places=_places_from_dict(data.get("places", {}), reader.at("places")),
     )
     _check_references(policy)
     return policy
@@ -327,7 +327,9 @@ def _side_from_dict(raw: t.Any, reader: _Reader) -> Side:
     ports = []
     for at, pair in reader.items(data, "ports"):
         if not (
-            isinstance(pair, (list, tuple)) and len(pair) == 2 and all(isinstance(end, int) for end in pair)
+            isinstance(pair, (list, tuple))
+            and len(pair) == 2
+            and all(isinstance(end, int) and not isinstance(end, bool) for end in pair)
         ):
             raise PolicyFormatError(f"{at.path}: found {pair!r}, expected [first, last]")
         ports.append((int(pair[0]), int(pair[1])))
@@ -354,12 +356,16 @@ def _endpoint_from_dict(raw: t.Any, reader: _Reader) -> Endpoint:
 
 def _failsafe_from_dict(raw: t.Any, reader: _Reader) -> Failsafe:
     data = reader.mapping(raw)
-    net = data.get("net")
     return Failsafe(
         protocol=reader.number(data, "protocol"),
         port=reader.number(data, "port"),
-        net=None if net is None else str(net),
+        net=None if reader.get(data, "net") is None else reader.text(data, "net"),
     )
+
+
+def _places_from_dict(raw: t.Any, reader: _Reader) -> dict[str, str]:
+    data = reader.mapping(raw)
+    return {str(path): reader.text(data, path) for path in data}
 
 
 class _Reader:

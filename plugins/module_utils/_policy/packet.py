@@ -123,12 +123,17 @@ def _protocol(value: t.Any) -> int:
     if isinstance(value, str):
         if value.lower() in PROTOCOL_NUMBERS:
             return PROTOCOL_NUMBERS[value.lower()]
-        if value.isdecimal() and int(value) <= 255:
+        if _is_number(value) and int(value) <= 255:
             return int(value)
     raise PacketError(
         f"packet.protocol: found {value!r}, allowed: a number from 0 to 255 or one of "
         + ", ".join(model.PROTOCOL_NAMES.values())
     )
+
+
+def _is_number(text: str) -> bool:
+    # Longer ones are out of every range, and Python refuses to read the longest.
+    return text.isdecimal() and len(text) <= 9
 
 
 def _address(fields: t.Mapping[str, t.Any], key: str) -> Address:
@@ -142,7 +147,7 @@ def _number(fields: t.Mapping[str, t.Any], key: str, last: int) -> int | None:
     value = fields.get(key)
     if value is None:
         return None
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and _is_number(value):
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= last:
         return int(value)

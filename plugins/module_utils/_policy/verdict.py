@@ -97,7 +97,7 @@ def _is_discovery(packet: Packet) -> bool:
 def _failsafe(failsafes: model.Failsafes, direction: str, packet: Packet) -> str | None:
     """Which failsafe accepts the packet. Raw has no connection state, so replies go by source port."""
     inbound = direction == model.INGRESS
-    peer = packet.src if inbound else packet.dst
+    peer = packet.src if inbound else packet.pre_nat_dst
     opened_here, opened_there = failsafes.outbound, failsafes.inbound
     forward, replies = (opened_there, opened_here) if inbound else (opened_here, opened_there)
     word = "inbound" if inbound else "outbound"

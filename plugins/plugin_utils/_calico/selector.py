@@ -63,7 +63,7 @@ class Selector:
     @property
     def unique_id(self) -> str:
         """Calico's id of the selector: `s:` and 38 characters (libcalico-go/lib/hash/unique_id.go)."""
-        digest = hashlib.sha224(f"s:{self.canonical}".encode()).digest()
+        digest = hashlib.sha224(f"s:{self.canonical}".encode(errors="surrogatepass")).digest()
         return f"s:{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
 
 
