@@ -13,6 +13,7 @@ The serialised form is JSON. `digest` identifies what a policy means: where its 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import typing as t
@@ -63,6 +64,11 @@ class AddressSet:
     v4: tuple[str, ...] = ()
     v6: tuple[str, ...] = ()
 
+    @functools.cached_property
+    def text_form(self) -> str:
+        """The set as canonical JSON. Kept, because many hosts' policies share one set."""
+        return _canonical({"text": self.text, "v4": list(self.v4), "v6": list(self.v6)})
+
     def family(self, version: int) -> tuple[str, ...]:
         """The CIDRs of IP version 4 or 6."""
         return self.v4 if version == 4 else self.v6
@@ -105,6 +111,11 @@ class Policy:
     def key(self) -> str:
         """The policy's key in HostPolicy.policies: Kind/name."""
         return f"{self.kind}/{self.name}"
+
+    @functools.cached_property
+    def text_form(self) -> str:
+        """The policy as canonical JSON. Kept, because many hosts share one policy."""
+        return _canonical(_policy_to_dict(self))
 
     def rules(self, direction: str) -> tuple[Rule, ...]:
         """The rules of one direction."""
@@ -157,6 +168,11 @@ class HostPolicy:
     places: t.Mapping[str, str] = field(default_factory=dict)
     """Where a rule was written, as file:line, by the rule's path (Origin.path)."""
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of what the policy means: its canonical JSON without `places`."""
+        return hashlib.sha256(_joined(_parts(self)).encode()).hexdigest()
+
     def tier_rules(self, tier: Tier, direction: str) -> list[Rule]:
         """All rules of a tier in one direction, in the order in which they are evaluated."""
         return [rule for key in tier.policies for rule in self.policies[key].rules(direction)]
@@ -167,37 +183,56 @@ class HostPolicy:
 
 def to_dict(policy: HostPolicy) -> dict[str, t.Any]:
     """The policy as plain data: dicts, lists, strings, numbers and None only."""
+    return t.cast("dict[str, t.Any]", json.loads(dumps(policy)))
+
+
+def dumps(policy: HostPolicy) -> str:
+    """The policy as canonical JSON: equal policies give equal text on every Python."""
+    return _joined({**_parts(policy), "places": _canonical(dict(policy.places))})
+
+
+def digest(policy: HostPolicy) -> str:
+    """See HostPolicy.digest."""
+    return policy.digest
+
+
+def _parts(policy: HostPolicy) -> dict[str, str]:
+    """What the policy means, each part as canonical JSON."""
     return {
-        "format": FORMAT,
-        "node": policy.node,
-        "endpoints": [
+        "format": str(FORMAT),
+        "node": _canonical(policy.node),
+        "endpoints": _canonical([_endpoint_to_dict(endpoint) for endpoint in policy.endpoints]),
+        "policies": _joined({key: member.text_form for key, member in policy.policies.items()}),
+        "sets": _joined({name: members.text_form for name, members in policy.sets.items()}),
+        "failsafes": _canonical(
             {
-                "name": endpoint.name,
-                "interface": endpoint.interface,
-                "untracked": [
-                    {"name": tier.name, "policies": list(tier.policies)} for tier in endpoint.untracked
-                ],
+                "inbound": [_failsafe_to_dict(entry) for entry in policy.failsafes.inbound],
+                "outbound": [_failsafe_to_dict(entry) for entry in policy.failsafes.outbound],
             }
-            for endpoint in policy.endpoints
-        ],
-        "policies": {
-            key: {
-                "kind": member.kind,
-                "name": member.name,
-                INGRESS: [_rule_to_dict(rule) for rule in member.ingress],
-                EGRESS: [_rule_to_dict(rule) for rule in member.egress],
-            }
-            for key, member in sorted(policy.policies.items())
-        },
-        "sets": {
-            name: {"text": members.text, "v4": list(members.v4), "v6": list(members.v6)}
-            for name, members in sorted(policy.sets.items())
-        },
-        "failsafes": {
-            "inbound": [_failsafe_to_dict(entry) for entry in policy.failsafes.inbound],
-            "outbound": [_failsafe_to_dict(entry) for entry in policy.failsafes.outbound],
-        },
-        "places": dict(sorted(policy.places.items())),
+        ),
+    }
+
+
+def _joined(parts: t.Mapping[str, str]) -> str:
+    """A canonical JSON object of members that are canonical JSON already."""
+    return "{" + ",".join(f"{_canonical(key)}:{parts[key]}" for key in sorted(parts)) + "}"
+
+
+def _canonical(value: t.Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def _endpoint_to_dict(endpoint: Endpoint) -> dict[str, t.Any]:
+    tiers = [{"name": tier.name, "policies": list(tier.policies)} for tier in endpoint.untracked]
+    return {"name": endpoint.name, "interface": endpoint.interface, "untracked": tiers}
+
+
+def _policy_to_dict(policy: Policy) -> dict[str, t.Any]:
+    return {
+        "kind": policy.kind,
+        "name": policy.name,
+        INGRESS: [_rule_to_dict(rule) for rule in policy.ingress],
+        EGRESS: [_rule_to_dict(rule) for rule in policy.egress],
     }
 
 
@@ -217,22 +252,6 @@ def _side_to_dict(side: Side) -> dict[str, t.Any]:
 
 def _failsafe_to_dict(entry: Failsafe) -> dict[str, t.Any]:
     return {"protocol": entry.protocol, "port": entry.port, "net": entry.net}
-
-
-def dumps(policy: HostPolicy) -> str:
-    """The policy as canonical JSON: equal policies give equal text on every Python."""
-    return _canonical(to_dict(policy))
-
-
-def digest(policy: HostPolicy) -> str:
-    """SHA-256 (hex) of what the policy means: its canonical JSON without `places`."""
-    meaning = to_dict(policy)
-    del meaning["places"]
-    return hashlib.sha256(_canonical(meaning).encode()).hexdigest()
-
-
-def _canonical(value: t.Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def loads(text: str) -> HostPolicy:
@@ -287,7 +306,9 @@ def _check_references(policy: HostPolicy) -> None:
             for key in tier.policies:
                 if key not in policy.policies:
                     raise PolicyFormatError(f"HostPolicy.policies: {key!r} is missing")
-    for member in policy.policies.values():
+    for key, member in policy.policies.items():
+        if key != member.key:
+            raise PolicyFormatError(f"HostPolicy.policies.{key}: found the policy {member.key!r}")
         for rule in member.ingress + member.egress:
             for name in rule.source.sets + rule.destination.sets:
                 if name not in policy.sets:
@@ -383,6 +404,9 @@ class _Reader:
     def mapping(self, value: t.Any) -> t.Mapping[str, t.Any]:
         if not isinstance(value, t.Mapping):
             raise PolicyFormatError(f"{self.path}: found {type(value).__name__}, expected a mapping")
+        for key in value:
+            if not isinstance(key, str):
+                raise PolicyFormatError(f"{self.path}: found the key {key!r}, expected strings as keys")
         return value
 
     def get(self, data: t.Mapping[str, t.Any], key: str) -> t.Any:

@@ -77,27 +77,19 @@ class Resolver:
 
     def host_policy(self, node: str, names: Iterable[str] = ()) -> model.HostPolicy:
         """The policy of one host. `names` are the other names by which endpoints may call it their node."""
-        known_as = {node, *names}
-        endpoints = [
-            self._endpoint(endpoint)
-            for endpoint in _one_per_interface(self._endpoints)
-            if endpoint.node in known_as
-        ]
+        own = [endpoint for name in {node, *names} for endpoint in self._by_node.get(name, ())]
+        endpoints = [self._endpoint(endpoint) for endpoint in _one_per_interface(own)]
         used = {key for endpoint in endpoints for tier in endpoint.untracked for key in tier.policies}
-        policies = {key: policy for key, policy in self._compiled.items() if key in used}
-        rules = [rule for policy in policies.values() for rule in policy.ingress + policy.egress]
-        names_of_sets = {name for rule in rules for name in rule.source.sets + rule.destination.sets}
+        places: dict[str, str] = {}
+        for key in used:
+            places.update(self._places[key])
         return model.HostPolicy(
             node=node,
             endpoints=tuple(endpoints),
-            policies=policies,
-            sets={name: self._sets[name] for name in sorted(names_of_sets)},
+            policies={key: self._compiled[key] for key in used},
+            sets={name: self._sets[name] for key in used for name in self._sets_used[key]},
             failsafes=DEFAULT_FAILSAFES,
-            places={
-                rule.origin.path: self._places[rule.origin.path]
-                for rule in rules
-                if rule.origin.path in self._places
-            },
+            places=places,
         )
 
     def findings(self) -> list[Finding]:
@@ -119,6 +111,13 @@ class Resolver:
         return model.Endpoint(name=endpoint.name, interface=endpoint.interface, untracked=tiers)
 
     # -- the same for every host ---------------------------------------------------------------------
+
+    @cached_property
+    def _by_node(self) -> dict[str, list[HostEndpoint]]:
+        by_node: dict[str, list[HostEndpoint]] = {}
+        for endpoint in self._endpoints:
+            by_node.setdefault(endpoint.node, []).append(endpoint)
+        return by_node
 
     @cached_property
     def _compiled(self) -> dict[str, model.Policy]:
@@ -150,13 +149,28 @@ class Resolver:
         )
 
     @cached_property
-    def _places(self) -> dict[str, str]:
+    def _places(self) -> dict[str, dict[str, str]]:
+        """By policy, where each of its rules was written."""
         return {
-            model.Origin("GlobalNetworkPolicy", policy.name, direction, index).path: rule.place
+            _key(policy): {
+                model.Origin("GlobalNetworkPolicy", policy.name, direction, index).path: rule.place
+                for direction, rules in ((model.INGRESS, policy.ingress), (model.EGRESS, policy.egress))
+                for index, rule in enumerate(rules if direction in policy.types else ())
+                if rule.place
+            }
             for policy in self._policies
-            for direction, rules in ((model.INGRESS, policy.ingress), (model.EGRESS, policy.egress))
-            for index, rule in enumerate(rules)
-            if rule.place
+        }
+
+    @cached_property
+    def _sets_used(self) -> dict[str, set[str]]:
+        """By policy, the names of the sets that its rules refer to."""
+        return {
+            key: {
+                name
+                for rule in policy.ingress + policy.egress
+                for name in rule.source.sets + rule.destination.sets
+            }
+            for key, policy in self._compiled.items()
         }
 
     @cached_property
@@ -223,13 +237,12 @@ def _policy_order(policy: GlobalNetworkPolicy) -> tuple[float, str]:
     return math.inf if policy.order is None else policy.order, policy.name
 
 
-def _one_per_interface(endpoints: Sequence[HostEndpoint]) -> Iterator[HostEndpoint]:
-    """Of several endpoints for one interface the first by name governs it, as in Calico."""
-    governed = set()
-    for endpoint in endpoints:
-        if (endpoint.node, endpoint.interface) not in governed:
-            governed.add((endpoint.node, endpoint.interface))
-            yield endpoint
+def _one_per_interface(endpoints: Iterable[HostEndpoint]) -> list[HostEndpoint]:
+    """Of several endpoints of a host for one interface the first by name governs it, as in Calico."""
+    governing: dict[str, HostEndpoint] = {}
+    for endpoint in sorted(endpoints, key=lambda endpoint: endpoint.name):
+        governing.setdefault(endpoint.interface, endpoint)
+    return list(governing.values())
 
 
 def _nets_name(nets: Iterable[values.Network]) -> str:

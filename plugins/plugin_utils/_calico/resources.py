@@ -30,6 +30,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.selector import Selector
 
 API_VERSION = "projectcalico.org/v3"
+NAMESPACE_LABEL = "projectcalico.org/namespace"
 MAX_RULES, MAX_NETS, MAX_PORTS = 1024, 256, 50
 
 
@@ -278,6 +279,10 @@ def _default_types(ingress: tuple[Rule, ...], egress: tuple[Rule, ...]) -> tuple
 def _global_network_set(
     metadata: Mapping[str, t.Any], spec: Mapping[str, t.Any], where: Where
 ) -> GlobalNetworkSet:
+    if NAMESPACE_LABEL in (metadata.get("labels") or {}):
+        where.at("metadata", None).at("labels", None).refuse(
+            f"label key '{NAMESPACE_LABEL}' is Calico's own and not allowed on a GlobalNetworkSet"
+        )
     return GlobalNetworkSet(
         name=metadata.get("name", ""),
         labels=metadata.get("labels") or {},

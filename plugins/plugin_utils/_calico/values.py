@@ -73,9 +73,12 @@ def boolean(value: t.Any) -> bool:
 
 def order(value: t.Any) -> float:
     """A policy's order: any finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise Refused(f"found {found(value)}, expected a number")
-    return float(value)
+    try:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    except OverflowError:  # an integer beyond every float
+        pass
+    raise Refused(f"found {found(value)}, expected a number")
 
 
 def resource_name(value: t.Any) -> str:
