@@ -12,11 +12,19 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.netpolicy.host.plugins.plugin_utils import _artefact
-from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import inventory as collecting
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import collect as collecting
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.inventory import Inventory
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resolve import Resolver
 
 if t.TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding
+
+if t.TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ansible_collections.netpolicy.host.plugins.module_utils._policy.model import HostPolicy
 
 
 class ActionModule(ActionBase):
@@ -31,52 +39,58 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         _validation, options = self.validate_argument_spec({"dest": {"type": "path"}})
-        inventory = collecting.Inventory(variables["hostvars"])
-        definitions = inventory.definitions()
-        self._refuse_play_variables(definitions, variables)
-        collected = collecting.collect(inventory, definitions)
+        inventory = Inventory(variables["hostvars"])
+        defined = collecting.definitions(inventory)
+        self._refuse_unseen(collecting.unseen_variables(inventory, defined, variables))
+        collected = collecting.collect(inventory, defined)
         if collected.findings:
             raise AnsibleActionFail(_report(collected.findings))
         if not collected.resources:
-            raise AnsibleActionFail(
-                "No resources: no host and no group of the inventory defines a variable whose name begins "
-                f"with {collecting.PREFIX}. Looked at {len(inventory.hosts)} hosts. group_vars beside a "
-                "playbook of your own are not loaded for a playbook of a collection: keep them beside the "
-                "inventory."
-            )
+            raise AnsibleActionFail(_nothing(inventory, defined))
         resolver = Resolver(collected.resources, collected.addresses)
         policies = {
-            host: policy
-            for host, names in collected.nodes.items()
-            if (policy := resolver.host_policy(host, names)).endpoints
+            host: policy for host in inventory.hosts if (policy := resolver.host_policy(host)).endpoints
         }
         warnings = collected.warnings + resolver.findings()
         for finding in warnings:
             self._display.warning(str(finding))
-        # The run's own directory: 0700, shared by its forks, gone when it ends.
-        parent = Path(options["dest"] or constants.DEFAULT_LOCAL_TMP)  # type: ignore[attr-defined]  # dynamic
-        try:
-            directory = _artefact.write(policies, parent)
-        except _artefact.ArtefactError as error:
-            raise AnsibleActionFail(str(error)) from error
         return {
             "changed": False,
-            "directory": str(directory),
+            "directory": str(_written(policies, options["dest"])),
             "digest": _artefact.digest_of(policies),
             "hosts": len(policies),
             "findings": [_as_dict(finding) for finding in warnings],
         }
 
-    def _refuse_play_variables(
-        self, definitions: list[collecting.Definition], variables: dict[str, t.Any]
-    ) -> None:
-        unseen = collecting.unseen_variables(definitions, variables)
+    def _refuse_unseen(self, unseen: list[str]) -> None:
         if unseen:
             raise AnsibleActionFail(
                 f"{', '.join(unseen)}: defined by the play, a role or a task (vars, vars_files, defaults, "
-                "set_fact, include_vars), where other hosts cannot see it. Resources belong to the whole "
-                "inventory: define them in the inventory, in group_vars or in host_vars."
+                "set_fact, include_vars), where other hosts and other runs cannot see it. Policy is made of "
+                "the whole inventory: define it in the inventory, in group_vars or in host_vars."
             )
+
+
+def _written(policies: Mapping[str, HostPolicy], dest: str | None) -> Path:
+    try:
+        if dest:
+            return _artefact.write_review(policies, Path(dest))
+        # The run's own directory: 0700, shared by its forks, gone when it ends.
+        parent = Path(constants.DEFAULT_LOCAL_TMP)  # type: ignore[attr-defined]  # dynamic
+        return _artefact.write_temporary(policies, parent)
+    except _artefact.ArtefactError as error:
+        raise AnsibleActionFail(str(error)) from error
+
+
+def _nothing(inventory: Inventory, defined: list[collecting.Definition]) -> str:
+    if defined:
+        names = ", ".join(sorted({f"{one.variable} of {one.holder}" for one in defined}))
+        return f"No resources: defined, but empty: {names}. To remove all policy, run netpolicy.host.remove."
+    return (
+        "No resources: no host and no group of the inventory defines a variable whose name begins with "
+        f"{collecting.PREFIX}. Looked at {len(inventory.hosts)} hosts. group_vars beside a playbook of your "
+        "own are not loaded for a playbook of a collection: keep them beside the inventory."
+    )
 
 
 def _report(findings: list[Finding]) -> str:

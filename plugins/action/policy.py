@@ -32,20 +32,24 @@ class ActionModule(EngineAction):
                 "compiled": {"type": "dict"},
             }
         )
-        skipped = self.skipped(variables)
+        skipped = self.skipped()
         if skipped is not None:
             return skipped
-        artefact = None
-        if options["state"] == "present":
-            artefact = self._artefact(options["compiled"], variables["inventory_hostname"])
+        if options["state"] == "absent":
+            return self.ask_engine("policy", {"verb": "remove"}, variables)
+        artefact = self._artefact(options["compiled"], variables["inventory_hostname"])
         if artefact is None:
-            return self.run_engine_module("policy", {"state": "absent"}, variables)
-        arguments = {"state": "present", "digest": artefact.digest}
-        if len(artefact.policy) > SEND_AT_ONCE:
-            probed = self.run_engine_module("policy", arguments, variables)
+            # No endpoint: the host is asked only whether it still has a policy from before.
+            return self.ask_engine("policy", {"verb": "remove", "if_installed": True}, variables)
+        return self._enforce(artefact, variables)
+
+    def _enforce(self, artefact: _artefact.HostArtefact, variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        request = {"verb": "apply", "digest": artefact.digest, "policy": None}
+        if artefact.size > SEND_AT_ONCE:
+            probed = self.ask_engine("policy", request, variables)
             if not probed.pop("policy_missing", False):
                 return probed
-        return self.run_engine_module("policy", {**arguments, "policy": artefact.policy}, variables)
+        return self.ask_engine("policy", {**request, "policy": artefact.policy}, variables)
 
     def _artefact(self, compiled: t.Any, host: str) -> _artefact.HostArtefact | None:
         if not isinstance(compiled, Mapping) or not isinstance(compiled.get("directory"), str):

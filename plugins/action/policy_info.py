@@ -20,4 +20,4 @@ class ActionModule(EngineAction):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         self.validate_argument_spec({})
-        return self.skipped(variables) or self.run_engine_module("policy_info", {}, variables)
+        return self.skipped() or self.ask_engine("policy_info", {"verb": "info"}, variables)

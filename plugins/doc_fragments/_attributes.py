@@ -25,6 +25,11 @@ attributes:
 
     ENGINE = r"""
 options:
+  request:
+    description:
+      - What the engine on the host is asked to do, the policy included.
+      - Set by the action plugin; not for use in tasks.
+    type: str
   engine_digest:
     description:
       - Identifies the engine that the module runs on the host.

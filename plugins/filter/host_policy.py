@@ -8,8 +8,8 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import packet as packets
+from ansible_collections.netpolicy.host.plugins.module_utils._policy import read
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import verdict as evaluator
 from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables as renderer
 
@@ -17,16 +17,16 @@ from ansible_collections.netpolicy.host.plugins.module_utils._render import nfta
 def verdict(policy: t.Any, packet: t.Any) -> dict[str, t.Any]:
     """HostPolicy and packet -> what happens to the packet, and why."""
     try:
-        return evaluator.verdict(model.from_dict(policy), packets.packet(packet)).to_dict()
-    except (model.PolicyFormatError, packets.PacketError) as error:
+        return evaluator.verdict(read.from_dict(policy), packets.packet(packet)).to_dict()
+    except (read.PolicyFormatError, packets.PacketError) as error:
         raise AnsibleFilterError(f"netpolicy.host.verdict: {error}") from error
 
 
 def nftables(policy: t.Any) -> str:
     """HostPolicy -> the ruleset's text, as `nft -f` reads it."""
     try:
-        return renderer.text(model.from_dict(policy))
-    except model.PolicyFormatError as error:
+        return renderer.text(read.from_dict(policy))
+    except read.PolicyFormatError as error:
         raise AnsibleFilterError(f"netpolicy.host.nftables: {error}") from error
 
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
 
@@ -13,9 +12,6 @@ from ansible_collections.netpolicy.host.plugins.module_utils._policy import mode
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import resources as calico
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import values
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resolve import Resolver
-
-if t.TYPE_CHECKING:
-    from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding
 
 
 def validate(resources: t.Any) -> list[dict[str, str]]:
@@ -30,36 +26,22 @@ def compile_policy(resources: t.Any, node: t.Any, addresses: t.Any = None) -> di
     """Resources -> the policy of one node, as a plain dict."""
     parsed, findings = calico.parse_all(resources)
     if findings:
-        raise AnsibleFilterError(f"netpolicy.host.compile: {_report(findings)}", obj=resources)
+        message = "; ".join(map(str, findings))
+        raise AnsibleFilterError(f"netpolicy.host.compile: {message}", obj=resources)
     if not isinstance(node, str):
         raise AnsibleFilterError(
             f"netpolicy.host.compile: node: found {values.found(node)}, expected a string"
         )
-    resolver = Resolver(parsed, _addresses(parsed, node, addresses or {}))
-    return model.to_dict(resolver.host_policy(str(node)))
-
-
-def _report(findings: list[Finding]) -> str:
-    return "; ".join(map(str, findings))
-
-
-def _addresses(parsed: list[calico.Resource], node: str, addresses: t.Any) -> dict[str, list[values.Address]]:
-    if not isinstance(addresses, Mapping):
-        raise AnsibleFilterError(
-            f"netpolicy.host.compile: addresses: found {values.found(addresses)}, "
-            "expected a mapping of interface to addresses"
-        )
-    by_interface = {}
-    for interface, members in addresses.items():
-        try:
-            by_interface[interface] = [values.address(member) for member in members]
-        except (values.Refused, TypeError) as error:
-            raise AnsibleFilterError(f"netpolicy.host.compile: addresses.{interface}: {error}") from error
-    return {
+    try:
+        by_interface = values.addresses_by_interface(addresses or {})
+    except values.Refused as refusal:
+        raise AnsibleFilterError(f"netpolicy.host.compile: addresses: {refusal}") from refusal
+    own = {
         one.name: by_interface[one.interface]
         for one in parsed
         if isinstance(one, calico.HostEndpoint) and one.node == node and one.interface in by_interface
     }
+    return model.to_dict(Resolver(parsed, own).host_policy(str(node)))
 
 
 class FilterModule:

@@ -17,14 +17,24 @@ if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
+    "request": {"type": "str", "no_log": True},
     "engine_digest": {"type": "str"},
     "engine": {"type": "str", "no_log": True},
 }
 """What the action plugins pass to every module that asks the engine."""
 
 
-def ask(module: AnsibleModule, request: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """The engine's answer. Ends the module where there is no engine yet, or where it reports an error."""
+def ask(module: AnsibleModule) -> dict[str, t.Any]:
+    """The engine's answer to the action plugin's request.
+
+    Ends the module where there is no engine yet, or where the engine reports an error. A request with
+    `if_installed` is answered without an engine on a host that holds nothing of ours.
+    """
+    if not module.params["request"] or not module.params["engine_digest"]:
+        module.fail_json(msg="this module works through its action plugin: call it as a task")
+    request = {**json.loads(module.params["request"]), "check": module.check_mode}
+    if request.get("if_installed") and not paths.is_anything_installed():
+        module.exit_json(changed=False, digest=None)
     path = _path(module)
     code, output, errors = module.run_command(
         [sys.executable, "-I", path], data=json.dumps(request), binary_data=False
@@ -36,16 +46,14 @@ def ask(module: AnsibleModule, request: t.Mapping[str, t.Any]) -> dict[str, t.An
         module.fail_json(msg=f"the engine on the host ended with code {code}: {last[0]}")
     if "error" in answer:
         module.fail_json(msg=answer.pop("error"), **answer)
+    if "skipped" in answer:
+        module.exit_json(changed=False, skipped=True, skip_reason=answer["skipped"])
     for note in answer.get("notes", []):
         module.warn(note)
     return answer
 
 
 def _path(module: AnsibleModule) -> str:
-    if not module.params["engine_digest"]:
-        module.fail_json(
-            msg="this module works through its action plugin; call it as a task, not from another module"
-        )
     if module.params["engine"]:
         path = os.path.join(module.tmpdir, "netpolicy-host-engine.pyz")
         with open(path, "wb") as file:

@@ -31,7 +31,8 @@ attributes:
 options:
   dest:
     description:
-      - Directory on the controller below which the compiled policies are kept, for review.
+      - Directory on the controller in which the compiled policies are kept for review, a file for each host,
+        in check mode too. Files of hosts that have no policy any more are removed from it.
       - By default they live in the run's own temporary directory and are gone after it.
     type: path
 seealso:

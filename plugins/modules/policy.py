@@ -14,7 +14,7 @@ author:
 description:
   - Puts the policy that M(netpolicy.host.compile) made for this host in force, as the nftables table
     C(inet netpolicy_host). No other table is touched.
-  - Only what differs is changed. If nothing does, nothing is sent to the host but a question.
+  - Only what differs is changed. A policy of more than 64 KB is sent only when the host does not have it.
   - A host without a host endpoint loses a policy that it has from before.
   - Needs root on the host, Python 3.9 or later, and nft.
 extends_documentation_fragment:
@@ -41,16 +41,6 @@ options:
       - The registered result of M(netpolicy.host.compile) of the same run.
       - Required when O(state=present).
     type: dict
-  digest:
-    description:
-      - Digest of the policy.
-      - Set by the action plugin; not for use in tasks.
-    type: str
-  policy:
-    description:
-      - The policy itself.
-      - Set by the action plugin; not for use in tasks.
-    type: str
 seealso:
   - module: netpolicy.host.compile
   - module: netpolicy.host.policy_info
@@ -96,16 +86,11 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "compiled": {"type": "dict"},
-            "digest": {"type": "str"},
-            "policy": {"type": "str", "no_log": True},
             **_engine_client.ARGUMENTS,
         },
         supports_check_mode=True,
     )
-    request = {"verb": "remove", "check": module.check_mode}
-    if module.params["state"] == "present":
-        request.update(verb="apply", digest=module.params["digest"], policy=module.params["policy"])
-    answer = _engine_client.ask(module, request)
+    answer = _engine_client.ask(module)
     if answer.get("policy_missing"):
         module.exit_json(changed=False, policy_missing=True)
     result = {"changed": answer["changed"], "digest": answer["digest"]}

@@ -41,8 +41,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+digest:
+  description: Digest of the installed policy; null where there is none.
+  type: str
+  returned: success
 installed:
-  description: The installed policy; null where there is none.
+  description: What is known of the installed policy; null where there is none.
   type: dict
   returned: success
   contains:
@@ -67,16 +71,22 @@ installed:
       type: list
       elements: dict
       returned: always
+    policy:
+      description: The HostPolicy itself, as P(netpolicy.host.verdict#filter) takes it.
+      type: dict
+      returned: always
 drift:
   description:
     - How the kernel's table differs from the installed policy; empty when it does not.
-    - The elements of sets are not compared.
+    - The elements of address sets are not compared.
   type: list
   elements: str
   returned: success
   sample: ["the table is missing"]
 counters:
-  description: For every rule of the installed policy, what it has matched since it was put in force.
+  description:
+    - For every rule of the installed policy, what it has matched since it was put in force.
+    - A rule keeps its count while others come and go. A reboot and a repair of drift start from zero.
   type: list
   elements: dict
   returned: success
@@ -114,9 +124,27 @@ counters:
       type: int
       returned: always
 failsafe_counters:
-  description: Packets and bytes that failsafe ports accepted, by direction, replies apart.
-  type: dict
+  description: What failsafe ports accepted.
+  type: list
+  elements: dict
   returned: success
+  contains:
+    direction:
+      description: Who opens the connection, the peer (V(inbound)) or this host (V(outbound)).
+      type: str
+      returned: always
+    replies:
+      description: Whether it is the replies that were counted.
+      type: bool
+      returned: always
+    packets:
+      description: Packets accepted.
+      type: int
+      returned: always
+    bytes:
+      description: Their size from the IP header on.
+      type: int
+      returned: always
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -127,7 +155,7 @@ from ansible_collections.netpolicy.host.plugins.module_utils import _engine_clie
 def main() -> None:
     """Ask the engine what it knows."""
     module = AnsibleModule(argument_spec=dict(_engine_client.ARGUMENTS), supports_check_mode=True)
-    answer = _engine_client.ask(module, {"verb": "info"})
+    answer = _engine_client.ask(module)
     answer.pop("notes")
     module.exit_json(changed=False, **answer)
 

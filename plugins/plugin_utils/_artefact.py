@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: netpolicy.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module is private to the collection and may change at any time.
-"""The compiled policies of an inventory as files on the controller: one for each host that has an endpoint.
+"""The compiled policies of an inventory as files on the controller.
 
-`index.json` maps host names to file and digest. The directory is named by the digest of all policies and
-appears whole or not at all, so runs side by side share it.
+There is a `hosts/<name>.json` for each host that has an endpoint, and a `summary.json`, which is written last
+and tells that the directory is whole.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import hashlib
 import json
 import shutil
 import tempfile
+import typing as t
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 
-if TYPE_CHECKING:
+if t.TYPE_CHECKING:
     from collections.abc import Mapping
 
-INDEX = "index.json"
+HOSTS, SUMMARY = "hosts", "summary.json"
 
 
 class ArtefactError(Exception):
@@ -32,41 +32,80 @@ class ArtefactError(Exception):
 
 @dataclass(frozen=True)
 class HostArtefact:
-    """One host's policy as it crosses to the host: JSON text and digest."""
+    """One host's policy: its digest, its HostPolicy as plain data, and the size of that in bytes as JSON."""
 
     digest: str
-    policy: str
+    policy: Mapping[str, t.Any]
+    size: int
 
 
 def digest_of(policies: Mapping[str, model.HostPolicy]) -> str:
-    """SHA-256 (hex) over all hosts' policies."""
-    return _digest({host: model.digest(policy) for host, policy in policies.items()})
+    """SHA-256 (hex) over all hosts' policies: what they mean, not where they were written."""
+    return _digest({host: policy.digest for host, policy in policies.items()})
 
 
-def _digest(digests: Mapping[str, str]) -> str:
-    lines = [f"{json.dumps(host)} {digest}\n" for host, digest in sorted(digests.items())]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+def _digest(texts: Mapping[str, str]) -> str:
+    digest = hashlib.sha256()
+    for host, text in sorted(texts.items()):
+        digest.update(f"{json.dumps(host)} {text}\n".encode())
+    return digest.hexdigest()
 
 
-def write(policies: Mapping[str, model.HostPolicy], parent: Path) -> Path:
-    """Write the policies below `parent`, readable by this user only, and return their directory."""
-    digests = {host: model.digest(policy) for host, policy in policies.items()}
-    directory = parent / (f"netpolicy-{_digest(digests)[:16]}")
-    if (directory / INDEX).exists():
+def write_temporary(policies: Mapping[str, model.HostPolicy], parent: Path) -> Path:
+    """Write the policies below `parent` and return their directory.
+
+    The directory is named by all that is in it and appears whole, so that runs side by side share it.
+    """
+    texts = {host: _text(policy, model.dumps(policy)) for host, policy in policies.items()}
+    directory = parent / f"netpolicy-{_digest(texts)[:16]}"
+    if (directory / SUMMARY).exists():
         return directory
     try:
         parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".netpolicy-", dir=parent))
-        index = {}
-        for host, policy in policies.items():
-            file = f"{quote(host, safe='')}.json"
-            _write(temporary / file, model.dumps(policy))
-            index[host] = {"file": file, "digest": digests[host]}
-        _write(temporary / INDEX, json.dumps(index, sort_keys=True))
-        _put_in_place(temporary, directory)
+        _fill(temporary, texts, policies)
+        try:
+            temporary.rename(directory)
+        except OSError:
+            shutil.rmtree(temporary)
+            # Another run was faster; its directory has the same name, so the same content.
+            if not (directory / SUMMARY).exists():
+                raise
     except OSError as error:
         raise ArtefactError(f"cannot write the compiled policies below {parent}: {error}") from error
     return directory
+
+
+def write_review(policies: Mapping[str, model.HostPolicy], directory: Path) -> Path:
+    """Write the policies into `directory`, a file a host, indented, so that versions can be compared."""
+    texts = {
+        host: json.dumps(json.loads(_text(policy, model.dumps(policy))), indent=1, sort_keys=True) + "\n"
+        for host, policy in policies.items()
+    }
+    try:
+        _fill(directory, texts, policies)
+        wanted = {_file(directory, host) for host in policies}
+        for stale in set((directory / HOSTS).glob("*.json")) - wanted:
+            stale.unlink()
+    except OSError as error:
+        raise ArtefactError(f"cannot write the compiled policies to {directory}: {error}") from error
+    return directory
+
+
+def _text(policy: model.HostPolicy, policy_text: str) -> str:
+    return f'{{"digest":{json.dumps(policy.digest)},"policy":{policy_text}}}'
+
+
+def _fill(directory: Path, texts: Mapping[str, str], policies: Mapping[str, model.HostPolicy]) -> None:
+    (directory / HOSTS).mkdir(parents=True, exist_ok=True)
+    for host, text in texts.items():
+        _write(_file(directory, host), text)
+    summary = {"digest": digest_of(policies), "hosts": len(policies)}
+    _write(directory / SUMMARY, json.dumps(summary, sort_keys=True) + "\n")
+
+
+def _file(directory: Path, host: str) -> Path:
+    return directory / HOSTS / f"{quote(host, safe='')}.json"
 
 
 def _write(path: Path, text: str) -> None:
@@ -74,27 +113,16 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _put_in_place(temporary: Path, directory: Path) -> None:
-    try:
-        temporary.rename(directory)
-    except OSError:
-        shutil.rmtree(temporary)
-        # Another run was faster; its directory has the same name, so the same content.
-        if not (directory / INDEX).exists():
-            raise
-
-
 def read(directory: Path, host: str) -> HostArtefact | None:
     """A host's artefact; None where the host has no endpoint. Raises ArtefactError."""
+    hint = "pass the result of netpolicy.host.compile of the same run"
+    if not (directory / SUMMARY).is_file():
+        raise ArtefactError(f"there are no compiled policies in {directory}; {hint}")
     try:
-        index = json.loads((directory / INDEX).read_text(encoding="utf-8"))
-        entry = index.get(host)
-        if entry is None:
-            return None
-        policy = (directory / entry["file"]).read_text(encoding="utf-8")
-        return HostArtefact(digest=entry["digest"], policy=policy)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ArtefactError(
-            f"cannot read the compiled policies in {directory}: {error}; pass the result of "
-            "netpolicy.host.compile of the same run"
-        ) from error
+        text = _file(directory, host).read_text(encoding="utf-8")
+        content = json.loads(text)
+        return HostArtefact(digest=content["digest"], policy=content["policy"], size=len(text))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(f"cannot read the compiled policy in {directory}: {error}; {hint}") from error

@@ -3,8 +3,8 @@
 # This module is private to the collection and may change at any time.
 """Packs the engine for managed hosts: the private packages of module_utils as one executable zip file.
 
-The archive is the same, byte for byte, wherever it is packed: members are sorted, dated alike and stored
-uncompressed, so that no version of zlib has a say. Its digest names it on the host.
+Its digest, which names it on the host, is that of the sources: equal sources are the same engine wherever
+they were packed. The same zlib gives the same archive, byte for byte: members are sorted and dated alike.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def engine() -> Engine:
         sources[f"{ROOT}/{package}/__init__.py"] = b""
         for path in sorted(_directory(package).glob("*.py")):
             sources[f"{ROOT}/{package}/{path.name}"] = path.read_bytes()
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(MAIN.encode())
     for name, content in sorted(sources.items()):
         digest.update(b"%s %d\n" % (name.encode(), len(content)) + content)
     main = MAIN.format(root=ROOT, digest=digest.hexdigest())
@@ -61,9 +61,10 @@ def _directory(package: str) -> Path:
 
 def _archive(members: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in sorted(members.items()):
             entry = zipfile.ZipInfo(name, EPOCH)
             entry.external_attr = 0o644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
     return buffer.getvalue()

@@ -6,43 +6,40 @@
 from __future__ import annotations
 
 import base64
+import json
 import typing as t
 
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.netpolicy.host.plugins.plugin_utils._engine import engine
 
-NOT_LINUX = {
-    "winrm": "it is managed over WinRM",
-    "psrp": "it is managed over PowerShell remoting",
-    "network_cli": "it is a network device",
-    "netconf": "it is a network device",
-    "httpapi": "it is a network device",
-}
+NETWORK_DEVICES = ("network_cli", "netconf", "httpapi")
 
 
 class EngineAction(ActionBase):
     """An action plugin whose module runs the engine on the host."""
 
-    def skipped(self, variables: dict[str, t.Any]) -> dict[str, t.Any] | None:
+    def skipped(self) -> dict[str, t.Any] | None:
         """The result for a host that cannot have host policy, with the reason; None for any other."""
-        connection = str(variables.get("ansible_connection") or self._play_context.connection)
-        reason = NOT_LINUX.get(connection.rpartition(".")[2])
+        reason = None
+        if getattr(self._connection._shell, "_IS_WINDOWS", False):  # noqa: SLF001  # as ansible-core does
+            reason = "it runs Windows"
+        elif (self._connection.ansible_name or "").rpartition(".")[2] in NETWORK_DEVICES:
+            reason = "it is a network device"
         if reason is None:
             return None
         return {"changed": False, "skipped": True, "skip_reason": f"not a Linux host: {reason}"}
 
-    def run_engine_module(
-        self, name: str, arguments: dict[str, t.Any], variables: dict[str, t.Any]
+    def ask_engine(
+        self, module: str, request: dict[str, t.Any], variables: dict[str, t.Any]
     ) -> dict[str, t.Any]:
-        """Run a module of this collection; if it lacks the engine, run it again with the engine."""
+        """Ask the engine through a module of this collection; if the host lacks the engine, again with it."""
         packed = engine()
-        result = self._module(name, {**arguments, "engine_digest": packed.digest}, variables)
+        arguments = {"request": json.dumps(request), "engine_digest": packed.digest}
+        result = self._module(module, arguments, variables)
         if result.pop("engine_missing", False):
             archive = base64.b64encode(packed.archive).decode()
-            result = self._module(
-                name, {**arguments, "engine_digest": packed.digest, "engine": archive}, variables
-            )
+            result = self._module(module, {**arguments, "engine": archive}, variables)
         return result
 
     def _module(

@@ -19,6 +19,12 @@ def selected_by(labels: t.Any, selector: t.Any) -> bool:
         raise AnsibleFilterError(
             f"netpolicy.host.selected_by: found {values.found(labels)}, expected a mapping of labels"
         )
+    for key, value in labels.items():
+        if not isinstance(value, str):
+            raise AnsibleFilterError(
+                f"netpolicy.host.selected_by: label {key}: found {values.found(value)}, "
+                "expected a string (quote it)"
+            )
     if not isinstance(selector, str):
         raise AnsibleFilterError(
             f"netpolicy.host.selected_by: selector: found {values.found(selector)}, expected a string"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -145,12 +146,13 @@ class TestEnforce:
         assert "-      ingress 0: allow TCP to port 12211\n" in run.stdout
         assert "+      ingress 0: allow TCP to port 12211:12212\n" in run.stdout
         assert counters(lab["server"])["failsafe/inbound"] >= counted > 0
-        chains = [line for line in table(lab["server"]) or [] if "chain raw-" in line]
-        assert len(chains) == 4, "an endpoint chain and a tier chain in each direction, none left over"
+        chains = [line for line in table(lab["server"]) or [] if "\tchain " in line]
+        assert len(chains) == 6, "base, endpoint and tier chain in each direction, none left over"
 
     def test_hosts_without_an_endpoint_get_nothing(self, lab: Lab) -> None:
-        site(lab, inventory(lab, resources())).check()
+        run = site(lab, inventory(lab, resources()), "-vvv").check()
         assert_nothing_of_ours(lab["peer"])
+        assert sent(run, lab["peer"]) == 1, "asked once, and given no engine"
 
     def test_a_host_that_lost_its_endpoint_loses_its_policy(self, lab: Lab) -> None:
         site(lab, inventory(lab, resources(node="peer"))).check()
@@ -208,11 +210,16 @@ class TestEnforce:
             }
         )
         members[1]["spec"]["ingress"][0]["source"] = {"selector": "has(many)"}
+        site(lab, inventory(lab, resources())).check()
         path = inventory(lab, members)
-        assert site(lab, path).check().stats["server"].changed == 1
+        first = site(lab, path, "-vvv").check()
+        assert first.stats["server"].changed == 1
+        assert sent(first, lab["server"]) == 2, "asked by its digest, then sent"
         listing = lab["server"].run("nft", "list", "ruleset").stdout
         assert all(net in listing for net in (many[0], many[-1]))
-        assert site(lab, path).check().changed == 0
+        again = site(lab, path, "-vvv").check()
+        assert again.changed == 0
+        assert sent(again, lab["server"]) == 1, "asked by its digest"
 
 
 class TestDrift:
@@ -230,12 +237,36 @@ class TestDrift:
         path = inventory(lab, resources())
         site(lab, path).check()
         whole = table(lab["server"])
-        lab["server"].run("nft", "flush", "chain", "inet", "netpolicy_host", "prerouting")
+        lab["server"].run("nft", "flush", "chain", "inet", "netpolicy_host", "raw-prerouting")
         assert info(lab, path)["drift"] == ["the table was changed by something else"]
         run = site(lab, path, "--diff").check()
         assert run.stats["server"].changed == 1
         assert "-(the table was changed by something else)" in run.stdout
         assert table(lab["server"]) == whole
+
+    def test_an_interface_taken_out_of_the_dispatch_is_noticed(self, lab: Lab) -> None:
+        path = inventory(lab, resources())
+        site(lab, path).check()
+        whole = table(lab["server"]) or []
+        name = next(line.split()[1] for line in whole if line.startswith("\tmap raw-ingress"))
+        lab["server"].run("nft", "delete", "element", "inet", "netpolicy_host", name, '{ "eth0" }')
+        assert info(lab, path)["drift"] == ["the table was changed by something else"]
+        assert site(lab, path).check().stats["server"].changed == 1
+        assert table(lab["server"]) == whole
+
+    def test_a_record_of_a_newer_version_is_not_overwritten(self, lab: Lab) -> None:
+        path = inventory(lab, resources())
+        site(lab, path).check()
+        change = 's/^ "format": 1,$/ "format": 99,/'
+        lab["server"].run("sed", "-i", change, "/etc/netpolicy-host/policy.json")
+        before = files(lab["server"])
+        try:
+            run = site(lab, path)
+            assert run.stats["server"].failures == 1
+            assert "was written by a newer version of netpolicy.host" in run.output
+            assert files(lab["server"]) == before
+        finally:
+            lab["server"].run("rm", "/etc/netpolicy-host/policy.json")
 
     def test_a_record_that_cannot_be_read_is_replaced(self, lab: Lab) -> None:
         path = inventory(lab, resources())
@@ -287,7 +318,7 @@ def test_a_foreign_table_and_its_counters_are_left_alone(lab: Lab) -> None:
         remove(lab, path)
         site(lab, path).check()
         site(lab, inventory(lab, resources(ports=(1, 2)))).check()
-        host.run("nft", "flush", "chain", "inet", "netpolicy_host", "prerouting")
+        host.run("nft", "flush", "chain", "inet", "netpolicy_host", "raw-prerouting")
         site(lab, path).check()
         remove(lab, path)
         assert host.run(*listing).stdout == before
@@ -310,7 +341,7 @@ class TestRefusals:
             "3 findings; nothing was applied anywhere.",
             "untracked: spec.ingress[0].destination.ports[1]: found 70000, allowed: a number from 1 to 65535",
             "untracked: spec.egress[0].source.nets[0]: found '192.0.2.1', a rule needs a CIDR",
-            "GlobalNetworkPolicy untracked: spec.tier: not served by this version",
+            "untracked: spec.tier: found 'security'; tiers are not served by this version",
         ):
             assert part in str(compiled(run)["msg"]), part
         assert "group_vars/all" in str(compiled(run)["msg"]), "the finding says in which file it is"
@@ -348,7 +379,14 @@ class TestInfo:
         assert (by_direction["ingress"]["packets"], by_direction["egress"]["packets"]) == (3, 3)
         assert by_direction["ingress"]["name"] == "untracked"
         assert "group_vars/all" in by_direction["ingress"]["place"]
-        assert found["failsafe_counters"]["failsafe/inbound"]["packets"] > 0
+        assert found["digest"] == found["installed"]["digest"]
+        assert found["installed"]["policy"]["node"] == "server"
+        failsafes = {
+            (counter["direction"], counter["replies"]): counter["packets"]
+            for counter in found["failsafe_counters"]
+        }
+        assert failsafes["inbound", False] > 0, "ssh in"
+        assert failsafes["inbound", True] > 0, "ssh's answers"
 
     def test_a_bare_host_has_nothing_to_tell_and_keeps_nothing(self, lab: Lab) -> None:
         path = inventory(lab, resources())
@@ -361,6 +399,11 @@ class TestInfo:
 def compiled(run: PlaybookRun) -> dict[str, Any]:
     (task,) = run.of(action="netpolicy.host.compile")
     return dict(task.result)
+
+
+def sent(run: PlaybookRun, host: Host) -> int:
+    """How many modules were sent to a host in a run with -vvv."""
+    return len(re.findall(rf"^<{re.escape(host.ipv4)}> PUT ", run.stdout, re.MULTILINE))
 
 
 def counters(host: Host) -> dict[str, int]:

@@ -5,14 +5,14 @@
 
 Modules, and whatever else works on the host, come through here. A request is a mapping with `verb`:
 
-apply   `digest` of the wanted policy, `policy` (the HostPolicy as JSON text, or null: the installed one,
+apply   `digest` of the wanted policy, `policy` (the HostPolicy as plain data, or null: the installed one,
         if it has that digest), `check` (bool: plan only). Answers `changed`, `before`, `after`, `notes`,
         `digest`, or `policy_missing` where the policy has to be sent.
 remove  `check`. Removes everything of ours; answers as `apply` does.
-info    Answers `installed` (or null), `drift`, `counters`, `failsafe_counters`, `notes`.
+info    Answers what module policy_info returns, and `notes`.
 
 The answer has `error` (text for the user) instead where the request could not be carried out, and
-`nft_missing` beside it where that is why.
+`nft_missing` beside it where that is why; or `skipped` (the reason) where host policy has no meaning.
 """
 
 from __future__ import annotations
@@ -23,91 +23,90 @@ import os
 import sys
 import typing as t
 
-from .._policy import model
+from .._policy import read
 from . import information, state, transaction
 from .system import Host, HostError, LinuxHost
+from .transaction import EngineFile
 
 Request = t.Mapping[str, t.Any]
 Answer = dict[str, t.Any]
 
 
-def apply(host: Host, engine: transaction.Engine, request: Request) -> Answer:
+def apply(host: Host, engine: EngineFile, request: Request) -> Answer:
     """Plan the wanted policy and, unless `check`, put it in force."""
     wanted = None
     if request["policy"] is not None:
-        wanted = model.loads(request["policy"])
-        found = model.digest(wanted)
-        if found != request["digest"]:
-            raise HostError(f"the policy arrived with digest {found}, expected {request['digest']}")
+        wanted = read.from_dict(request["policy"])
+        if wanted.digest != request["digest"]:
+            raise HostError(f"the policy arrived with digest {wanted.digest}, expected {request['digest']}")
     with _exclusive(host, request):
-        current = state.read(host)
+        current = state.read_state(host)
         if wanted is None and current.record is not None and current.record.digest == request["digest"]:
             wanted = current.record.policy
         if wanted is None:
             return {"policy_missing": True}
         if not current.has_nft and not request["check"]:
             return {"error": "\n".join(current.notes), "nft_missing": True}
-        return _carry_out(host, transaction.plan(current, wanted, engine), engine, request)
+        return _carry_out(host, transaction.plan(current, wanted, engine), request)
 
 
-def remove(host: Host, engine: transaction.Engine, request: Request) -> Answer:
+def remove(host: Host, engine: EngineFile, request: Request) -> Answer:
     """Plan the removal of everything of ours and, unless `check`, do it."""
     with _exclusive(host, request):
-        return _carry_out(host, transaction.plan(state.read(host), None, engine), engine, request)
+        return _carry_out(host, transaction.plan(state.read_state(host), None, engine), request)
 
 
 def _exclusive(host: Host, request: Request) -> t.ContextManager[None]:
     return contextlib.nullcontext() if request["check"] else host.lock()
 
 
-def _carry_out(host: Host, planned: transaction.Plan, engine: transaction.Engine, request: Request) -> Answer:
-    if planned.changed and not request["check"]:
-        transaction.apply(host, planned, engine)
-    return _applied(planned)
-
-
-def _applied(planned: transaction.Plan) -> Answer:
+def _carry_out(host: Host, planned: transaction.Plan, request: Request) -> Answer:
+    if not request["check"]:
+        transaction.apply(host, planned)
     return {
         "changed": planned.changed,
         "before": planned.before,
         "after": planned.after,
         "notes": list(planned.notes),
-        "digest": None if planned.policy is None else model.digest(planned.policy),
+        "digest": None if planned.policy is None else planned.policy.digest,
     }
 
 
-def info(host: Host, engine: transaction.Engine, request: Request) -> Answer:
+def info(host: Host, engine: EngineFile, request: Request) -> Answer:
     """What is installed, how the kernel differs from it, and what its rules have counted."""
     del engine, request
-    return information.information(state.read(host))
+    return information.information(state.read_state(host))
 
 
-VERBS: t.Mapping[str, t.Callable[[Host, transaction.Engine, Request], Answer]] = {
+VERBS: t.Mapping[str, t.Callable[[Host, EngineFile, Request], Answer]] = {
     "apply": apply,
     "remove": remove,
     "info": info,
 }
 
 
-def serve(host: Host, engine: transaction.Engine, request: Request) -> Answer:
+def serve(host: Host, engine: EngineFile, request: Request) -> Answer:
     """Answer one request; what goes wrong on the host becomes the answer's `error`."""
     verb = VERBS.get(request.get("verb", ""))
     if verb is None:
         return {"error": f"verb: found {request.get('verb')!r}, allowed: {', '.join(VERBS)}"}
     try:
         return verb(host, engine, request)
-    except (HostError, model.PolicyFormatError) as error:
+    except (HostError, read.PolicyFormatError) as error:
         return {"error": str(error)}
 
 
 def main(archive: str, digest: str) -> int:
     """Serve one request from standard input. `archive` is the file this engine runs from."""
     request = json.load(sys.stdin)
-    if os.geteuid() != 0:
-        answer: Answer = {"error": "this needs root on the managed host; set become: true"}
+    answer: Answer
+    if not sys.platform.startswith("linux"):
+        answer = {"skipped": f"not a Linux host: {sys.platform}"}
+    elif os.geteuid() != 0:
+        answer = {"error": "this needs root on the managed host; set become: true"}
     else:
         with open(archive, "rb") as file:
-            engine = transaction.Engine(digest=digest, content=file.read())
+            engine = EngineFile(digest=digest, content=file.read())
         answer = serve(LinuxHost(), engine, request)
     json.dump(answer, sys.stdout)
     return 0

@@ -7,60 +7,65 @@ from __future__ import annotations
 
 import typing as t
 
+from .._policy import model
 from .._render import nftables, ruleset
 
 if t.TYPE_CHECKING:
-    from .._policy import model
     from . import state
 
 
 def information(current: state.State) -> dict[str, t.Any]:
-    """The state as plain data: `installed`, `drift`, `counters`, `failsafe_counters`, `notes`."""
-    counted = {} if current.table is None else ruleset.counters_in(current.table.json)
+    """The state as plain data; the shape is part of the public contract (module policy_info)."""
     record = current.record
+    policy = None if record is None else record.policy
+    counters = {} if current.table is None else ruleset.counters_in(current.table.json)
     return {
-        "installed": None
-        if record is None
-        else {
-            "digest": record.digest,
-            "engine": record.engine,
-            "applied": record.applied,
-            "node": record.policy.node,
-            "endpoints": [
-                {"name": endpoint.name, "interface": endpoint.interface}
-                for endpoint in record.policy.endpoints
-            ],
-        },
+        "digest": None if record is None else record.digest,
+        "installed": None if record is None else _installed(record),
         "drift": list(current.drift),
-        "counters": []
-        if record is None
-        else [_rule(rule, record.policy, counted) for rule in _rules(record.policy)],
-        "failsafe_counters": {
-            name: {"packets": packets, "bytes": size}
-            for name, (packets, size) in sorted(counted.items())
-            if name.startswith("failsafe/")
-        },
+        **_counted(policy, counters),
         "notes": list(current.notes),
     }
 
 
-def _rules(policy: model.HostPolicy) -> t.Iterator[model.Rule]:
-    for member in policy.policies.values():
-        yield from member.ingress
-        yield from member.egress
-
-
-def _rule(
-    rule: model.Rule, policy: model.HostPolicy, counted: t.Mapping[str, tuple[int, int]]
-) -> dict[str, t.Any]:
-    packets, size = counted.get(nftables.counter_name(rule.origin.path), (0, 0))
+def _installed(record: state.Record) -> dict[str, t.Any]:
+    policy = record.policy
     return {
-        "kind": rule.origin.kind,
-        "name": rule.origin.name,
-        "direction": rule.origin.direction,
-        "rule": rule.origin.rule,
-        "action": rule.action,
-        "place": policy.places.get(rule.origin.path),
-        "packets": packets,
-        "bytes": size,
+        "digest": record.digest,
+        "engine": record.engine,
+        "applied": record.applied,
+        "node": None if policy is None else policy.node,
+        "endpoints": []
+        if policy is None
+        else [{"name": endpoint.name, "interface": endpoint.interface} for endpoint in policy.endpoints],
+        "policy": None if policy is None else model.to_dict(policy),
     }
+
+
+def _counted(
+    policy: model.HostPolicy | None, counters: t.Mapping[str, tuple[int, int]]
+) -> dict[str, list[dict[str, t.Any]]]:
+    if policy is None:
+        return {"counters": [], "failsafe_counters": []}
+    counted = nftables.counted(policy, counters)
+    rules = [rule for member in policy.policies.values() for rule in member.all_rules]
+    return {
+        "counters": [
+            {
+                **rule.origin.to_dict(),
+                "action": rule.action,
+                "place": policy.places.get(rule.origin.path),
+                **_amount(counted.rules[rule.origin.path]),
+            }
+            for rule in rules
+        ],
+        "failsafe_counters": [
+            {"direction": direction, "replies": replies, **_amount(amount)}
+            for (direction, replies), amount in counted.failsafes.items()
+        ],
+    }
+
+
+def _amount(amount: tuple[int, int]) -> dict[str, int]:
+    packets, size = amount
+    return {"packets": packets, "bytes": size}

@@ -5,10 +5,17 @@
 
 from __future__ import annotations
 
+import os
+
 CONFIG_DIRECTORY = "/etc/netpolicy-host"
 POLICY_FILE = f"{CONFIG_DIRECTORY}/policy.json"
 ENGINE_DIRECTORY = "/usr/local/lib/netpolicy-host"
 LOCK_FILE = "/run/netpolicy-host.lock"
+
+
+def is_anything_installed() -> bool:
+    """Whether this host holds files of ours: a cheap question, for hosts that never had a policy."""
+    return any(os.path.lexists(path) for path in (CONFIG_DIRECTORY, ENGINE_DIRECTORY))
 
 
 def engine_path(digest: str) -> str:

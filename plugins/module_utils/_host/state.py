@@ -9,24 +9,27 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from .._policy import model
-from .._render import ruleset
+from .._policy import model, read
+from .._render import nftables, ruleset
 from .paths import CONFIG_DIRECTORY, ENGINE_DIRECTORY, POLICY_FILE
-from .system import Host, Listing, NftMissing
+from .system import Host, HostError, Listing, NftMissing
 
 RECORD_FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Record:
-    """The installed policy as its file keeps it."""
+    """What the host knows of the installed policy. It can be trusted without the policy being understood."""
 
-    policy: model.HostPolicy
+    policy: model.HostPolicy | None
+    """None where another version wrote it in a form that this one does not read."""
     digest: str
     engine: str
     """Digest of the engine that installed it."""
     fingerprint: str
     """Of the kernel's table right after the policy was applied."""
+    nft: str
+    """Version of nft at that time: another one may list the same table in other words."""
     applied: str
     """When, UTC, ISO 8601."""
 
@@ -51,14 +54,23 @@ class State:
 
     @property
     def drift(self) -> tuple[str, ...]:
-        """How the kernel differs from the installed policy, set elements apart; empty when it does not."""
+        """How the kernel differs from the installed policy, elements of address sets apart."""
         if self.record is None:
             return () if self.table is None else ("the table exists, but no policy is installed",)
         if self.table is None:
             return ("the table is missing",)
-        if fingerprint(self.table) != self.record.fingerprint:
-            return ("the table was changed by something else",)
-        return ()
+        if fingerprint(self.table) == self.record.fingerprint or self._is_told_otherwise(self.record):
+            return ()
+        return ("the table was changed by something else",)
+
+    def _is_told_otherwise(self, record: Record) -> bool:
+        """Whether it is the same table, listed by another version of nft: then the names must do."""
+        return (
+            self.table is not None
+            and nft_version(self.table) != record.nft
+            and record.policy is not None
+            and self.names == ruleset.names(nftables.render(record.policy))
+        )
 
 
 def fingerprint(table: Listing | None) -> str:
@@ -66,8 +78,16 @@ def fingerprint(table: Listing | None) -> str:
     return "" if table is None else hashlib.sha256(table.text.encode()).hexdigest()
 
 
-def read(host: Host) -> State:
-    """Read all of it. A host without nft holds no table; a record that cannot be read counts as none."""
+def nft_version(table: Listing | None) -> str:
+    """The version of nft that listed the table. Empty without a table."""
+    return "" if table is None else ruleset.nft_version(table.json)
+
+
+def read_state(host: Host) -> State:
+    """Read all of it. A host without nft holds no table; a record that is damaged counts as none.
+
+    Raises HostError for a record that a newer engine wrote: what it says must not be undone unread.
+    """
     notes = []
     table, has_nft = None, True
     try:
@@ -86,36 +106,45 @@ def read(host: Host) -> State:
     return State(
         record=record,
         table=table,
-        engines=tuple(files[ENGINE_DIRECTORY]),
+        engines=tuple(files[ENGINE_DIRECTORY] or ()),
         has_nft=has_nft,
-        leftovers=tuple(directory for directory, members in files.items() if members),
+        leftovers=tuple(directory for directory, members in files.items() if members is not None),
         notes=tuple(notes),
     )
 
 
 def _record(content: bytes) -> Record:
     data = json.loads(content.decode())
+    for found, known in ((data["format"], RECORD_FORMAT), (data["policy"]["format"], model.FORMAT)):
+        if isinstance(found, int) and found > known:
+            raise HostError(
+                f"{POLICY_FILE} was written by a newer version of netpolicy.host (format {found}, this "
+                f"version reads {known}); use that version, or remove the policy with it first"
+            )
     if data["format"] != RECORD_FORMAT:
         raise ValueError(f"found format {data['format']!r}, this engine reads {RECORD_FORMAT}")
-    texts = {key: data[key] for key in ("digest", "engine", "fingerprint", "applied")}
+    texts = {key: data[key] for key in ("digest", "engine", "fingerprint", "nft", "applied")}
     for key, value in texts.items():
         if not isinstance(value, str):
             raise TypeError(f"{key}: found {value!r}, expected a string")
-    policy = model.from_dict(data["policy"])
-    if model.digest(policy) != texts["digest"]:
+    if data["policy"]["format"] != model.FORMAT:
+        return Record(policy=None, **texts)
+    policy = read.from_dict(data["policy"])
+    if policy.digest != texts["digest"]:
         # Whoever asks by digest whether the policy is there must get the policy of that digest.
         raise ValueError("the policy is not the one that was installed")
     return Record(policy=policy, **texts)
 
 
-def record_content(record: Record) -> bytes:
-    """The record as its file keeps it."""
+def record_content(policy: model.HostPolicy, engine: str, table: Listing | None, applied: str) -> bytes:
+    """The record of a policy that has just been applied, as its file keeps it."""
     data = {
         "format": RECORD_FORMAT,
-        "digest": record.digest,
-        "engine": record.engine,
-        "fingerprint": record.fingerprint,
-        "applied": record.applied,
-        "policy": model.to_dict(record.policy),
+        "digest": policy.digest,
+        "engine": engine,
+        "fingerprint": fingerprint(table),
+        "nft": nft_version(table),
+        "applied": applied,
+        "policy": model.to_dict(policy),
     }
-    return (f"{json.dumps(data, sort_keys=True, indent=1)}\n").encode()
+    return f"{json.dumps(data, sort_keys=True, indent=1)}\n".encode()

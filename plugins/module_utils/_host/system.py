@@ -28,7 +28,8 @@ class NftMissing(HostError):
 
 
 class Listing(t.NamedTuple):
-    """Our table as the kernel holds it: nft's JSON, and its text without counters and set elements."""
+    """Our table as the kernel holds it: nft's JSON without the elements of sets and maps, and its text
+    without counters and elements of sets, which may be many."""
 
     json: t.Mapping[str, t.Any]
     text: str
@@ -38,7 +39,7 @@ class Host(t.Protocol):
     """What the engine needs of a host."""
 
     def table(self, family: str, name: str) -> Listing | None:
-        """List one table without its set elements; None where there is no such table."""
+        """List one table without the elements of its sets; None where there is no such table."""
 
     def nft(self, script: str) -> None:
         """Run a script as one transaction. Raises HostError; then nothing of it has happened."""
@@ -49,8 +50,8 @@ class Host(t.Protocol):
     def write(self, path: str, content: bytes, mode: int) -> None:
         """Replace a file as a whole; directories are made as needed."""
 
-    def files(self, directory: str) -> list[str]:
-        """Paths of the files in a directory; none where there is no such directory."""
+    def files(self, directory: str) -> list[str] | None:
+        """Paths of the files in a directory; None where there is no such directory."""
 
     def remove(self, path: str) -> None:
         """Remove a file, or a directory with all that is in it; nothing to do where there is none."""
@@ -67,7 +68,12 @@ class LinuxHost:
         listing = self._run(["--json", "--terse", "list", "table", family, name], absent_is_none=True)
         if listing is None:
             return None
-        return Listing(json.loads(listing), self._run(["-s", "--terse", "list", "table", family, name]) or "")
+        found = json.loads(listing)
+        # --terse leaves out what is in maps, too; ours are small, and say which packets meet any rule.
+        maps = [item["map"]["name"] for item in found["nftables"] if "map" in item]
+        parts = [["--terse", "list", "table", family, name]]
+        parts += [["list", "map", family, name, member] for member in sorted(maps)]
+        return Listing(found, "".join(self._run(["-s", *part]) or "" for part in parts))
 
     def nft(self, script: str) -> None:
         """See Host.nft."""
@@ -124,12 +130,14 @@ class LinuxHost:
             os.unlink(temporary)
             raise HostError(f"cannot write {path}: {error.strerror}") from error
 
-    def files(self, directory: str) -> list[str]:
+    def files(self, directory: str) -> list[str] | None:
         """See Host.files."""
         try:
             return sorted(os.path.join(directory, name) for name in os.listdir(directory))
         except FileNotFoundError:
-            return []
+            return None
+        except OSError as error:
+            raise HostError(f"cannot read {directory}: {error.strerror}") from error
 
     def remove(self, path: str) -> None:
         """See Host.remove."""
@@ -146,28 +154,31 @@ class LinuxHost:
     @contextlib.contextmanager
     def lock(self) -> t.Iterator[None]:
         """See Host.lock."""
+        handle = self._open_lock()
         try:
-            handle = os.open(LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise HostError(f"cannot lock {LOCK_FILE}: {error.strerror}") from error
-        try:
-            if not self._is_ours_alone(handle):
-                raise HostError(
-                    f"another netpolicy.host run is changing this host (it holds {LOCK_FILE}); "
-                    "try again when it is done"
-                )
-            try:
-                yield
-            finally:
-                os.unlink(LOCK_FILE)
+            yield
         finally:
+            os.unlink(LOCK_FILE)
             os.close(handle)
 
     @staticmethod
-    def _is_ours_alone(handle: int) -> bool:
-        """Take the lock. Whoever held it last removed the file, so it may not be the one opened."""
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return os.fstat(handle).st_ino == os.stat(LOCK_FILE).st_ino
-        except OSError:
-            return False
+    def _open_lock() -> int:
+        """Open and take the lock. Whoever held it last removed the file: it may not be the one opened."""
+        while True:
+            try:
+                handle = os.open(LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise HostError(f"cannot lock {LOCK_FILE}: {error.strerror}") from error
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(handle).st_ino == os.stat(LOCK_FILE).st_ino:
+                    return handle
+            except FileNotFoundError:
+                pass
+            except OSError:
+                os.close(handle)
+                raise HostError(
+                    f"another netpolicy.host run is changing this host (it holds {LOCK_FILE}); "
+                    "try again when it is done"
+                ) from None
+            os.close(handle)

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .._policy import describe, model
 from .._render import nftables, ruleset
@@ -16,7 +15,7 @@ from .system import Host, HostError
 
 
 @dataclass(frozen=True)
-class Engine:
+class EngineFile:
     """The engine's own file: its digest and its content."""
 
     digest: str
@@ -28,97 +27,122 @@ class Plan:
     """What will be done to the host. `policy` of None removes everything of ours."""
 
     policy: model.HostPolicy | None
-    nft: tuple[str, ...] = ()
-    """Scripts, each one transaction, in order."""
-    undo: t.Mapping[int, str] = field(default_factory=dict)
-    """What takes script number n - 1 back when script n fails, by n."""
+    engine: EngineFile
+    steps: tuple[ruleset.Step, ...] = ()
+    write_engine: bool = False
     write_record: bool = False
-    write_engine: Engine | None = None
     remove: tuple[str, ...] = ()
+    changed: bool = False
+    """Whether the host will be another one for its user; a record that only tells more is no change."""
     before: str = ""
     after: str = ""
     notes: tuple[str, ...] = ()
 
     @property
-    def changed(self) -> bool:
-        """Whether there is anything to do."""
-        return bool(self.nft or self.write_record or self.write_engine or self.remove)
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.steps or self.write_engine or self.write_record or self.remove)
 
 
-def plan(current: state.State, wanted: model.HostPolicy | None, engine: Engine) -> Plan:
+def plan(current: state.State, wanted: model.HostPolicy | None, engine: EngineFile) -> Plan:
     """What takes the host from its current state to the wanted policy (None: nothing of ours at all)."""
     if wanted is None:
-        return _plan_removal(current)
-    scripts, undo = _kernel_change(current, nftables.render(wanted))
+        return _plan_removal(current, engine)
+    steps = _steps(current, nftables.render(wanted))
     path = paths.engine_path(engine.digest)
     stale_engines = tuple(other for other in current.engines if other != path)
+    write_engine = path not in current.engines
     record = current.record
-    same = record is not None and record.digest == model.digest(wanted) and record.engine == engine.digest
+    same = record is not None and record.digest == wanted.digest and record.engine == engine.digest
     return Plan(
         policy=wanted,
-        nft=scripts,
-        undo=undo,
-        write_record=bool(scripts) or not same,
-        write_engine=None if path in current.engines else engine,
+        engine=engine,
+        steps=steps,
+        write_engine=write_engine,
+        write_record=bool(steps) or not same or not _tells_the_same(current, wanted),
         remove=stale_engines,
+        changed=bool(steps) or not same or write_engine or bool(stale_engines),
         before=_before(current),
-        after=f"{describe.describe(wanted)}engine {engine.digest[:16]}\n",
+        after=_describe(wanted, engine.digest),
         notes=current.notes,
     )
 
 
-def _plan_removal(current: state.State) -> Plan:
+def _plan_removal(current: state.State, engine: EngineFile) -> Plan:
+    steps = ruleset.removal() if current.table is not None else ()
     return Plan(
         policy=None,
-        nft=() if current.table is None else (ruleset.removal(),),
+        engine=engine,
+        steps=steps,
         remove=current.leftovers,
+        changed=bool(steps or current.leftovers),
         before=_before(current),
         notes=current.notes,
     )
 
 
-def _kernel_change(
-    current: state.State, wanted: ruleset.Ruleset
-) -> tuple[tuple[str, ...], t.Mapping[int, str]]:
+def _steps(current: state.State, wanted: ruleset.Ruleset) -> tuple[ruleset.Step, ...]:
     if current.table is not None and current.drift:
         # The names in the kernel no longer vouch for what is behind them.
-        return (ruleset.repair(wanted),), {}
-    steps = ruleset.change(current.names, wanted)
-    scripts = tuple(script for script in (steps.add, steps.switch, steps.remove) if script)
-    undo = {1: steps.undo_add} if steps.add and steps.switch else {}
-    return scripts, undo
+        return ruleset.repair(wanted)
+    return ruleset.plan(current.names, wanted)
+
+
+def _tells_the_same(current: state.State, wanted: model.HostPolicy) -> bool:
+    """Whether the record says of the same policy where its rules were written, and of the table as it is."""
+    record = current.record
+    return (
+        record is not None
+        and record.policy is not None
+        and record.policy.places == wanted.places
+        and record.fingerprint == state.fingerprint(current.table)
+    )
 
 
 def _before(current: state.State) -> str:
+    drift = "".join(f"({line})\n" for line in current.drift)
     if current.record is None:
-        return "".join(f"({line})\n" for line in current.drift)
-    text = f"{describe.describe(current.record.policy)}engine {current.record.engine[:16]}\n"
-    return text + "".join(f"({line})\n" for line in current.drift)
+        return drift
+    return _describe(current.record.policy, current.record.engine) + drift
 
 
-def apply(host: Host, planned: Plan, engine: Engine) -> None:
+def _describe(policy: model.HostPolicy | None, engine: str) -> str:
+    text = "(a policy of another version)\n" if policy is None else describe.describe(policy)
+    return f"{text}engine {engine[:16]}\n"
+
+
+def apply(host: Host, planned: Plan) -> None:
     """Do what the plan says. Raises HostError; then the kernel holds the old policy or the new, whole.
 
     The kernel comes before the record: if the engine dies in between, the record no longer vouches for the
     kernel's table and the next run builds the table anew.
     """
-    if planned.write_engine is not None:
-        host.write(paths.engine_path(engine.digest), engine.content, 0o755)
-    for number, script in enumerate(planned.nft):
-        try:
-            host.nft(script)
-        except HostError:
-            if number in planned.undo:
-                host.nft(planned.undo[number])
-            raise
+    if planned.write_engine:
+        host.write(paths.engine_path(planned.engine.digest), planned.engine.content, 0o755)
+    _take(host, planned.steps)
     if planned.write_record and planned.policy is not None:
-        record = state.Record(
-            policy=planned.policy,
-            digest=model.digest(planned.policy),
-            engine=engine.digest,
-            fingerprint=state.fingerprint(host.table(ruleset.FAMILY, ruleset.TABLE)),
-            applied=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-        )
-        host.write(paths.POLICY_FILE, state.record_content(record), 0o600)
+        table = host.table(ruleset.FAMILY, ruleset.TABLE)
+        now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
+        content = state.record_content(planned.policy, planned.engine.digest, table, now)
+        host.write(paths.POLICY_FILE, content, 0o600)
     for path in planned.remove:
         host.remove(path)
+
+
+def _take(host: Host, steps: tuple[ruleset.Step, ...]) -> None:
+    """Take the steps; when one fails, take back the ones before it that can be."""
+    for number, step in enumerate(steps):
+        try:
+            host.nft(step.script)
+        except HostError as error:
+            for done in reversed(steps[:number]):
+                _take_back(host, done, error)
+            raise
+
+
+def _take_back(host: Host, step: ruleset.Step, error: HostError) -> None:
+    try:
+        if step.undo:
+            host.nft(step.undo)
+    except HostError as second:
+        raise HostError(f"{error}; and what was added before it could not be removed: {second}") from error

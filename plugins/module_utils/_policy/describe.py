@@ -23,16 +23,12 @@ def describe(policy: model.HostPolicy | None) -> str:
             lines.append(f"  untracked, tier {tier.name}")
             for key in tier.policies:
                 lines.append(f"    {key}")
-                lines += ["      " + _rule_line(policy, rule) for rule in _rules(policy.policies[key])]
+                lines += ["      " + _rule_line(policy, rule) for rule in policy.policies[key].all_rules]
     for name, entries in (("inbound", policy.failsafes.inbound), ("outbound", policy.failsafes.outbound)):
         if entries:
             lines.append(f"failsafes {name}: " + ", ".join(map(_failsafe_text, entries)))
     lines += [_set_line(members) for _name, members in sorted(policy.sets.items())]
     return "".join(line + "\n" for line in lines)
-
-
-def _rules(policy: model.Policy) -> tuple[model.Rule, ...]:
-    return policy.ingress + policy.egress
 
 
 def _rule_line(policy: model.HostPolicy, rule: model.Rule) -> str:

@@ -37,10 +37,6 @@ PORT_PROTOCOLS = (TCP, UDP, SCTP)
 PortRange = tuple[int, int]
 
 
-class PolicyFormatError(ValueError):
-    """The serialised policy is not one that this code can read; the message says where and why."""
-
-
 @dataclass(frozen=True)
 class Origin:
     """Which rule of which policy something comes from. `rule` counts from 0 in its direction."""
@@ -49,6 +45,10 @@ class Origin:
     name: str
     direction: str
     rule: int
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """The origin as plain data; the shape is part of the public contract."""
+        return {"kind": self.kind, "name": self.name, "direction": self.direction, "rule": self.rule}
 
     @property
     def path(self) -> str:
@@ -100,12 +100,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy's rules per direction, in order. A direction that the policy does not govern is empty."""
+    """A policy's rules per direction, in order; None for a direction that the policy does not govern.
+
+    To govern a direction without rules is not the same: a tier of tracked policy ends in a deny for it.
+    """
 
     kind: str
     name: str
-    ingress: tuple[Rule, ...] = ()
-    egress: tuple[Rule, ...] = ()
+    ingress: tuple[Rule, ...] | None = None
+    egress: tuple[Rule, ...] | None = None
 
     @property
     def key(self) -> str:
@@ -118,8 +121,13 @@ class Policy:
         return _canonical(_policy_to_dict(self))
 
     def rules(self, direction: str) -> tuple[Rule, ...]:
-        """The rules of one direction."""
-        return self.ingress if direction == INGRESS else self.egress
+        """The rules of one direction; none where the policy does not govern it."""
+        return (self.ingress if direction == INGRESS else self.egress) or ()
+
+    @property
+    def all_rules(self) -> tuple[Rule, ...]:
+        """The rules of both directions."""
+        return self.rules(INGRESS) + self.rules(EGRESS)
 
 
 @dataclass(frozen=True)
@@ -191,11 +199,6 @@ def dumps(policy: HostPolicy) -> str:
     return _joined({**_parts(policy), "places": _canonical(dict(policy.places))})
 
 
-def digest(policy: HostPolicy) -> str:
-    """See HostPolicy.digest."""
-    return policy.digest
-
-
 def _parts(policy: HostPolicy) -> dict[str, str]:
     """What the policy means, each part as canonical JSON."""
     return {
@@ -231,8 +234,8 @@ def _policy_to_dict(policy: Policy) -> dict[str, t.Any]:
     return {
         "kind": policy.kind,
         "name": policy.name,
-        INGRESS: [_rule_to_dict(rule) for rule in policy.ingress],
-        EGRESS: [_rule_to_dict(rule) for rule in policy.egress],
+        INGRESS: None if policy.ingress is None else [_rule_to_dict(rule) for rule in policy.ingress],
+        EGRESS: None if policy.egress is None else [_rule_to_dict(rule) for rule in policy.egress],
     }
 
 
@@ -252,193 +255,3 @@ def _side_to_dict(side: Side) -> dict[str, t.Any]:
 
 def _failsafe_to_dict(entry: Failsafe) -> dict[str, t.Any]:
     return {"protocol": entry.protocol, "port": entry.port, "net": entry.net}
-
-
-def loads(text: str) -> HostPolicy:
-    """Read canonical or any other JSON of a HostPolicy. Raises PolicyFormatError."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise PolicyFormatError(f"HostPolicy: not JSON: {error}") from error
-    return from_dict(value)
-
-
-def from_dict(value: t.Any) -> HostPolicy:
-    """Read a policy from plain data. Raises PolicyFormatError naming the path of what is wrong."""
-    reader = _Reader("HostPolicy")
-    data = reader.mapping(value)
-    if data.get("format") is True or data.get("format") != FORMAT:
-        raise PolicyFormatError(
-            f"HostPolicy.format: found {data.get('format')!r}, this version reads {FORMAT}"
-        )
-    policies = {
-        key: _policy_from_dict(raw, reader.at("policies", key))
-        for key, raw in reader.at("policies").mapping(reader.get(data, "policies")).items()
-    }
-    sets = {
-        name: _set_from_dict(raw, reader.at("sets", name))
-        for name, raw in reader.at("sets").mapping(reader.get(data, "sets")).items()
-    }
-    failsafes = reader.at("failsafes").mapping(reader.get(data, "failsafes"))
-    policy = HostPolicy(
-        node=reader.text(data, "node"),
-        endpoints=tuple(_endpoint_from_dict(raw, at) for at, raw in reader.items(data, "endpoints")),
-        policies=policies,
-        sets=sets,
-        failsafes=Failsafes(
-            *(
-                tuple(
-                    _failsafe_from_dict(raw, at)
-                    for at, raw in reader.at("failsafes").items(failsafes, direction)
-                )
-                for direction in ("inbound", "outbound")
-            )
-        ),
-        places=_places_from_dict(data.get("places", {}), reader.at("places")),
-    )
-    _check_references(policy)
-    return policy
-
-
-def _check_references(policy: HostPolicy) -> None:
-    for endpoint in policy.endpoints:
-        for tier in endpoint.untracked:
-            for key in tier.policies:
-                if key not in policy.policies:
-                    raise PolicyFormatError(f"HostPolicy.policies: {key!r} is missing")
-    for key, member in policy.policies.items():
-        if key != member.key:
-            raise PolicyFormatError(f"HostPolicy.policies.{key}: found the policy {member.key!r}")
-        for rule in member.ingress + member.egress:
-            for name in rule.source.sets + rule.destination.sets:
-                if name not in policy.sets:
-                    raise PolicyFormatError(f"HostPolicy.sets: {name!r} is missing")
-
-
-def _policy_from_dict(raw: t.Any, reader: _Reader) -> Policy:
-    data = reader.mapping(raw)
-    kind, name = reader.text(data, "kind"), reader.text(data, "name")
-    rules = {
-        direction: tuple(
-            _rule_from_dict(rule, at, Origin(kind, name, direction, index))
-            for index, (at, rule) in enumerate(reader.items(data, direction))
-        )
-        for direction in (INGRESS, EGRESS)
-    }
-    return Policy(kind=kind, name=name, ingress=rules[INGRESS], egress=rules[EGRESS])
-
-
-def _rule_from_dict(raw: t.Any, reader: _Reader, origin: Origin) -> Rule:
-    data = reader.mapping(raw)
-    action = reader.text(data, "action")
-    if action not in ACTIONS:
-        raise PolicyFormatError(f"{reader.path}.action: found {action!r}, allowed: {', '.join(ACTIONS)}")
-    return Rule(
-        origin=origin,
-        action=action,
-        protocol=reader.number_or_none(data, "protocol"),
-        ip_version=reader.number_or_none(data, "ip_version"),
-        source=_side_from_dict(reader.get(data, "source"), reader.at("source")),
-        destination=_side_from_dict(reader.get(data, "destination"), reader.at("destination")),
-    )
-
-
-def _side_from_dict(raw: t.Any, reader: _Reader) -> Side:
-    data = reader.mapping(raw)
-    ports = []
-    for at, pair in reader.items(data, "ports"):
-        if not (
-            isinstance(pair, (list, tuple))
-            and len(pair) == 2
-            and all(isinstance(end, int) and not isinstance(end, bool) for end in pair)
-        ):
-            raise PolicyFormatError(f"{at.path}: found {pair!r}, expected [first, last]")
-        ports.append((int(pair[0]), int(pair[1])))
-    return Side(sets=reader.texts(data, "sets"), ports=tuple(ports))
-
-
-def _set_from_dict(raw: t.Any, reader: _Reader) -> AddressSet:
-    data = reader.mapping(raw)
-    return AddressSet(
-        text=reader.text(data, "text"), v4=reader.texts(data, "v4"), v6=reader.texts(data, "v6")
-    )
-
-
-def _endpoint_from_dict(raw: t.Any, reader: _Reader) -> Endpoint:
-    data = reader.mapping(raw)
-    tiers = []
-    for at, tier in reader.items(data, "untracked"):
-        fields = at.mapping(tier)
-        tiers.append(Tier(name=at.text(fields, "name"), policies=at.texts(fields, "policies")))
-    return Endpoint(
-        name=reader.text(data, "name"), interface=reader.text(data, "interface"), untracked=tuple(tiers)
-    )
-
-
-def _failsafe_from_dict(raw: t.Any, reader: _Reader) -> Failsafe:
-    data = reader.mapping(raw)
-    return Failsafe(
-        protocol=reader.number(data, "protocol"),
-        port=reader.number(data, "port"),
-        net=None if reader.get(data, "net") is None else reader.text(data, "net"),
-    )
-
-
-def _places_from_dict(raw: t.Any, reader: _Reader) -> dict[str, str]:
-    data = reader.mapping(raw)
-    return {str(path): reader.text(data, path) for path in data}
-
-
-class _Reader:
-    """Typed access to plain data that knows its own path, for messages."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def at(self, *steps: str | int) -> _Reader:
-        path = self.path
-        for step in steps:
-            path += f"[{step}]" if isinstance(step, int) else f".{step}"
-        return _Reader(path)
-
-    def mapping(self, value: t.Any) -> t.Mapping[str, t.Any]:
-        if not isinstance(value, t.Mapping):
-            raise PolicyFormatError(f"{self.path}: found {type(value).__name__}, expected a mapping")
-        for key in value:
-            if not isinstance(key, str):
-                raise PolicyFormatError(f"{self.path}: found the key {key!r}, expected strings as keys")
-        return value
-
-    def get(self, data: t.Mapping[str, t.Any], key: str) -> t.Any:
-        if key not in data:
-            raise PolicyFormatError(f"{self.path}.{key}: missing")
-        return data[key]
-
-    def text(self, data: t.Mapping[str, t.Any], key: str) -> str:
-        value = self.get(data, key)
-        if not isinstance(value, str):
-            raise PolicyFormatError(f"{self.path}.{key}: found {value!r}, expected a string")
-        return str(value)
-
-    def number_or_none(self, data: t.Mapping[str, t.Any], key: str) -> int | None:
-        return None if self.get(data, key) is None else self.number(data, key)
-
-    def number(self, data: t.Mapping[str, t.Any], key: str) -> int:
-        value = self.get(data, key)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise PolicyFormatError(f"{self.path}.{key}: found {value!r}, expected a number")
-        return int(value)
-
-    def items(self, data: t.Mapping[str, t.Any], key: str) -> list[tuple[_Reader, t.Any]]:
-        value = self.get(data, key)
-        if not isinstance(value, (list, tuple)):
-            raise PolicyFormatError(f"{self.path}.{key}: found {value!r}, expected a list")
-        return [(self.at(key, index), item) for index, item in enumerate(value)]
-
-    def texts(self, data: t.Mapping[str, t.Any], key: str) -> tuple[str, ...]:
-        found = []
-        for at, item in self.items(data, key):
-            if not isinstance(item, str):
-                raise PolicyFormatError(f"{at.path}: found {item!r}, expected a string")
-            found.append(str(item))
-        return tuple(found)

@@ -41,18 +41,10 @@ class Verdict:
 
     def to_dict(self) -> dict[str, t.Any]:
         """The verdict as plain data; the shape is part of the public contract."""
-        origin = self.decided_by
         return {
             "action": self.action,
             "tracked": self.tracked,
-            "decided_by": None
-            if origin is None
-            else {
-                "kind": origin.kind,
-                "name": origin.name,
-                "direction": origin.direction,
-                "rule": origin.rule,
-            },
+            "decided_by": None if self.decided_by is None else self.decided_by.to_dict(),
             "reason": self.reason,
         }
 

@@ -9,9 +9,11 @@ going; raw output what the host itself sends. Ingress alone would leave every re
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 import typing as t
+from dataclasses import dataclass
 
 from .._policy import model
 from . import ruleset
@@ -36,11 +38,48 @@ def text(policy: model.HostPolicy) -> str:
     return ruleset.text(render(policy))
 
 
-def counter_name(label: str) -> str:
-    """The name of the counter of a rule (Origin.path) or a failsafe direction; long ones end in a hash."""
-    if len(label) <= MAX_NAME:
-        return label
-    return ruleset.content_name(label[: MAX_NAME - 11], label)
+def counter_names(policy: model.Policy) -> dict[str, str]:
+    """The counter of each rule of a policy, by the rule's path (Origin.path).
+
+    A counter is named by what its rule says, not by where it stands: it goes on when other rules come and go.
+    """
+    found: dict[str, str] = {}
+    for rule in policy.all_rules:
+        meaning = dataclasses.replace(rule, origin=dataclasses.replace(rule.origin, rule=0))
+        label = f"{policy.key}/{rule.origin.direction}/{rule.action}"
+        name = ruleset.content_name(label[:MAX_NAME], label, repr(meaning))
+        while name in found.values():  # the same rule again, which never matches anything that is left
+            name += ".again"
+        found[rule.origin.path] = name
+    return found
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Packets and L3 bytes, of each rule by its path, and of failsafes by direction and whether replies."""
+
+    rules: t.Mapping[str, tuple[int, int]]
+    failsafes: t.Mapping[tuple[str, bool], tuple[int, int]]
+
+
+def counted(policy: model.HostPolicy, counters: t.Mapping[str, tuple[int, int]]) -> Counted:
+    """What the kernel's counters say about a policy. `counters` is ruleset.counters_in of its table."""
+    return Counted(
+        rules={
+            path: counters.get(name, (0, 0))
+            for member in policy.policies.values()
+            for path, name in counter_names(member).items()
+        },
+        failsafes={
+            (direction, replies): counters.get(_failsafe_counter(direction, replies), (0, 0))
+            for direction in ("inbound", "outbound")
+            for replies in (False, True)
+        },
+    )
+
+
+def _failsafe_counter(direction: str, replies: bool) -> str:
+    return f"failsafe/{direction}" + ("/reply" if replies else "")
 
 
 class _Rendering:
@@ -49,6 +88,9 @@ class _Rendering:
     def __init__(self, policy: model.HostPolicy) -> None:
         self._policy = policy
         self._counters: dict[str, None] = {}
+        self._counter_names: dict[str, str] = {}
+        for member in policy.policies.values():
+            self._counter_names.update(counter_names(member))
         self._sets: dict[str, ruleset.Set] = {}
         self._chains: dict[str, ruleset.Chain] = {}
 
@@ -65,7 +107,8 @@ class _Rendering:
             elements = tuple(sorted(targets))
             name = ruleset.content_name(f"raw-{direction}", *map(repr, elements))
             maps.append(ruleset.InterfaceMap(name, elements))
-            bases.append(ruleset.BaseChain(name=hook, hook=hook, priority="raw", key=key, map=name))
+            rules = (f"{key} vmap @{name}",)
+            bases.append(ruleset.BaseChain(name=f"raw-{hook}", hook=hook, priority="raw", rules=rules))
         return ruleset.Ruleset(
             counters=tuple(self._counters),
             sets=tuple(self._sets.values()),
@@ -92,8 +135,8 @@ class _Rendering:
         peer = "saddr" if direction == model.INGRESS else "daddr"
         return list(
             itertools.chain(
-                self._failsafe(forward, "dport", peer, f"failsafe/{word}"),
-                self._failsafe(replies, "sport", peer, f"failsafe/{other}/reply"),
+                self._failsafe(forward, "dport", peer, _failsafe_counter(word, replies=False)),
+                self._failsafe(replies, "sport", peer, _failsafe_counter(other, replies=True)),
             )
         )
 
@@ -119,7 +162,7 @@ class _Rendering:
 
     def _rule(self, rule: model.Rule) -> t.Iterator[str]:
         """The rule's statements: one where it asks for no addresses, else one for each IP version."""
-        counter = self._counter(rule.origin.path)
+        counter = self._counter(self._counter_names[rule.origin.path])
         action = _ACTIONS[rule.action]
         if not rule.source.sets and not rule.destination.sets:
             families: tuple[int | None, ...] = (rule.ip_version,)
@@ -159,8 +202,7 @@ class _Rendering:
         self._chains[chain.name] = chain
         return chain.name
 
-    def _counter(self, label: str) -> str:
-        name = counter_name(label)
+    def _counter(self, name: str) -> str:
         self._counters[name] = None
         return f'counter name "{name}"'
 

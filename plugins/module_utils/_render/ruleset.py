@@ -72,18 +72,29 @@ class Chain:
 
 @dataclass(frozen=True)
 class BaseChain:
-    """A hooked chain: it dispatches by interface (`key`: iifname or oifname) through one map."""
+    """A hooked chain: its rules' statements, in order."""
 
     name: str
     hook: str
     priority: str
-    key: str
-    map: str
+    rules: tuple[str, ...]
+    type: str = "filter"
 
     @property
-    def rule(self) -> str:
-        """Its only rule. The comment tells a reader of the kernel's table which map is in use."""
-        return f'{self.key} vmap @{self.map} comment "{self.map}"'
+    def mark(self) -> str:
+        """Identifies its content in the kernel's table: the comment of its first rule."""
+        return content_name(self.name, self.head, *self.rules)
+
+    @property
+    def head(self) -> str:
+        """What it is, as `nft` reads it; its rules apart."""
+        return f"type {self.type} hook {self.hook} priority {self.priority}; policy accept;"
+
+    @property
+    def statements(self) -> list[str]:
+        """Its rules as `nft` reads them."""
+        first, *others = self.rules
+        return [f'{first} comment "{self.mark}"', *others]
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,7 @@ class Ruleset:
 
 @dataclass(frozen=True)
 class Names:
-    """What the table in the kernel consists of, by name; `bases` says which map each base chain uses."""
+    """What the table in the kernel consists of, by name; `bases` has each base chain's mark."""
 
     counters: frozenset[str] = frozenset()
     sets: frozenset[str] = frozenset()
@@ -121,7 +132,7 @@ def names(ruleset: Ruleset) -> Names:
         sets=frozenset(member.name for member in ruleset.sets),
         chains=frozenset(chain.name for chain in ruleset.chains),
         maps=frozenset(member.name for member in ruleset.maps),
-        bases=tuple(sorted((base.name, base.map) for base in ruleset.bases)),
+        bases=tuple(sorted((base.name, base.mark) for base in ruleset.bases)),
     )
 
 
@@ -139,7 +150,7 @@ def names_in(listing: t.Mapping[str, t.Any]) -> Names:
             elif kind in found:
                 found[kind].add(value["name"])
             elif kind == "rule" and value["chain"] in bases:
-                bases[value["chain"]] = value.get("comment")
+                bases[value["chain"]] = bases[value["chain"]] or value.get("comment")
     return Names(
         counters=frozenset(found["counter"]),
         sets=frozenset(found["set"]),
@@ -147,6 +158,14 @@ def names_in(listing: t.Mapping[str, t.Any]) -> Names:
         maps=frozenset(found["map"]),
         bases=tuple(sorted(bases.items())),
     )
+
+
+def nft_version(listing: t.Mapping[str, t.Any]) -> str:
+    """The version of nft that made a listing; empty where it does not say."""
+    for item in listing.get("nftables", []):
+        if "metainfo" in item:
+            return str(item["metainfo"].get("version", ""))
+    return ""
 
 
 def counters_in(listing: t.Mapping[str, t.Any]) -> dict[str, tuple[int, int]]:
@@ -168,7 +187,7 @@ def text(ruleset: Ruleset) -> str:
     blocks += [_block("set", member) for member in ruleset.sets]
     blocks += [_body(f"chain {chain.name}", chain.rules) for chain in ruleset.chains]
     blocks += [_block("map", member) for member in ruleset.maps]
-    blocks += [_body(f"chain {base.name}", [_hook(base), base.rule]) for base in ruleset.bases]
+    blocks += [_body(f"chain {base.name}", [base.head, *base.statements]) for base in ruleset.bases]
     for block in blocks:
         lines += [f"\t{line}" for line in block] + [""]
     if blocks:
@@ -189,26 +208,34 @@ def _body(head: str, lines: t.Iterable[str]) -> list[str]:
     return [f"{head} {{"] + [f"\t{line}" for line in lines] + ["}"]
 
 
-def _hook(base: BaseChain) -> str:
-    return f"type filter hook {base.hook} priority {base.priority}; policy accept;"
-
-
 # -- change ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Change:
-    """Three scripts for `nft -f`, each one transaction; an empty one has nothing to do."""
+class Step:
+    """A script for `nft -f`, which is one transaction, and the one that takes it back."""
 
-    add: str = ""
-    switch: str = ""
-    remove: str = ""
-    undo_add: str = ""
-    """Takes `add` back, for when the switch fails."""
+    script: str
+    undo: str = ""
 
 
-def change(live: Names | None, wanted: Ruleset) -> Change:
-    """The steps from the table that the kernel holds (None: no such table) to the wanted one."""
+def plan(live: Names | None, wanted: Ruleset) -> tuple[Step, ...]:
+    """The steps from the table that the kernel holds (None: no such table) to the wanted one.
+
+    The last steps have no undo: once packets take the new way, what is left to do is tidying up.
+    """
+    have = Names() if live is None else live
+    now = names(wanted)
+    undo = [_command("delete", "table")] if live is None else _removals(_union(have, now), have)
+    steps = (
+        Step(_script(_additions(live, wanted)), _script(undo)),
+        Step(_script(_switch(dict(have.bases), wanted))),
+        Step(_script(_removals(have, now))),
+    )
+    return tuple(step for step in steps if step.script)
+
+
+def _additions(live: Names | None, wanted: Ruleset) -> list[str]:
     have = Names() if live is None else live
     add = [] if live is not None else [_command("add", "table")]
     add += [_command("add", "counter", name) for name in wanted.counters if name not in have.counters]
@@ -217,14 +244,7 @@ def change(live: Names | None, wanted: Ruleset) -> Change:
     add += [_command("add", "chain", chain.name) for chain in fresh]
     add += [_command("add", "rule", f"{chain.name} {rule}") for chain in fresh for rule in chain.rules]
     add += [_definition("map", member) for member in wanted.maps if member.name not in have.maps]
-    now = names(wanted)
-    undo = [_command("delete", "table")] if live is None else _removals(_union(have, now), have)
-    return Change(
-        add=_script(add),
-        switch=_script(_switch(dict(have.bases), wanted)),
-        remove=_script(_removals(have, now)),
-        undo_add=_script(undo),
-    )
+    return add
 
 
 def _union(one: Names, other: Names) -> Names:
@@ -239,11 +259,11 @@ def _union(one: Names, other: Names) -> Names:
 def _switch(have: t.Mapping[str, str | None], wanted: Ruleset) -> list[str]:
     commands = []
     for base in wanted.bases:
-        if have.get(base.name) == base.map:
+        if have.get(base.name) == base.mark:
             continue
-        commands.append(_command("add", "chain", f"{base.name} {{ {_hook(base)} }}"))
+        commands.append(_command("add", "chain", f"{base.name} {{ {base.head} }}"))
         commands.append(_command("flush", "chain", base.name))
-        commands.append(_command("add", "rule", f"{base.name} {base.rule}"))
+        commands += [_command("add", "rule", f"{base.name} {rule}") for rule in base.statements]
     kept = {base.name for base in wanted.bases}
     for name in sorted(set(have) - kept):
         commands.append(_command("flush", "chain", name))
@@ -261,14 +281,18 @@ def _removals(have: Names, keep: Names) -> list[str]:
     return commands + [_command("delete", "counter", name) for name in sorted(have.counters - keep.counters)]
 
 
-def repair(wanted: Ruleset) -> str:
-    """Build the table anew, in one transaction: for one that somebody else has edited. Counters restart."""
-    return removal() + text(wanted)
+def repair(wanted: Ruleset) -> tuple[Step, ...]:
+    """Build the table anew: for one that somebody else has edited, whose names vouch for nothing.
+
+    In one transaction, so that there is a table at every moment; some packets may meet neither. Counters
+    restart.
+    """
+    return (Step(_command("delete", "table") + "\n" + text(wanted)),)
 
 
-def removal() -> str:
-    """The script that removes the whole table, and nothing else."""
-    return _script([_command("delete", "table")])
+def removal() -> tuple[Step, ...]:
+    """Remove the whole table, and nothing else."""
+    return (Step(_command("delete", "table") + "\n"),)
 
 
 def _definition(kind: str, member: Set | InterfaceMap) -> str:

@@ -54,6 +54,8 @@ class Where:
         self.findings.append(Finding(self.kind, self.name, self.path, message, self.place))
 
 
+ASKS_FOR_NOTHING: tuple[t.Any, ...] = (None, False, "", [], {})
+
 Reader = Callable[[t.Any, Where], t.Any]
 
 
@@ -79,8 +81,8 @@ def ignored(value: t.Any, where: Where) -> None:
 class mapping:  # noqa: N801  # reads as the word that it is in the tables of resources.py
     """A reader of a mapping by a table of its fields.
 
-    `unserved` names fields that Calico has and this version does not enforce, with the reason. A null value
-    is the same as no value, as it is for Calico.
+    `unserved` names fields that Calico has and this version does not enforce, with the reason; a value that
+    asks for nothing (false, an empty list) is no value. A null value is none either, as it is for Calico.
     """
 
     fields: Mapping[str, Reader]
@@ -93,7 +95,7 @@ class mapping:  # noqa: N801  # reads as the word that it is in the tables of re
             return None
         read = {}
         for key, content in value.items():
-            if key in self.unserved and content is not None:
+            if key in self.unserved and content not in ASKS_FOR_NOTHING:
                 where.at(key, content).refuse(f"not served by this version: {self.unserved[key]}")
             elif key not in self.fields and key not in self.unserved:
                 where.at(str(key), key).refuse(self._unknown(key))

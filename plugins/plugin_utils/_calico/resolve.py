@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _R = t.TypeVar("_R", bound=Resource)
 
 DEFAULT_TIER = "default"
-NETS_SHOWN = 3
+NETS_SHOWN = NAMES_SHOWN = 3
 
 # The defaults of Calico, from its felix/config/config_params.go.
 _TCP_BOTH_WAYS = (179, 2379, 2380, 5473, 6443, 6666, 6667)
@@ -70,14 +70,9 @@ class Resolver:
         self._addresses = addresses or {}
         self._address_set = cache(self._select)
 
-    @property
-    def endpoints(self) -> Sequence[HostEndpoint]:
-        """All endpoints, by name."""
-        return self._endpoints
-
-    def host_policy(self, node: str, names: Iterable[str] = ()) -> model.HostPolicy:
-        """The policy of one host. `names` are the other names by which endpoints may call it their node."""
-        own = [endpoint for name in {node, *names} for endpoint in self._by_node.get(name, ())]
+    def host_policy(self, node: str) -> model.HostPolicy:
+        """The policy of one host: of the endpoints whose node it is."""
+        own = self._by_node.get(node, ())
         endpoints = [self._endpoint(endpoint) for endpoint in _one_per_interface(own)]
         used = {key for endpoint in endpoints for tier in endpoint.untracked for key in tier.policies}
         places: dict[str, str] = {}
@@ -93,20 +88,25 @@ class Resolver:
         )
 
     def findings(self) -> list[Finding]:
-        """What is valid but probably not meant, such as selectors that stand for no address."""
+        """What is valid but probably not meant: selectors that stand for nothing, or for the unknown."""
+        used: dict[selector.Selector, list[tuple[GlobalNetworkPolicy, str]]] = {}
+        for origin, policy, rule in self._rules_that_count():
+            for side, entity in (("source", rule.source), ("destination", rule.destination)):
+                if entity.selector is not None:
+                    path = f"spec.{origin.direction}[{origin.rule}].{side}.selector"
+                    used.setdefault(entity.selector, []).append((policy, path))
         found = []
-        for policy, path, entity in self._entities():
-            if entity.selector is not None:
-                found += [
-                    Finding("GlobalNetworkPolicy", policy.name, f"{path}.selector", message, policy.place)
-                    for message in self._selector_warnings(entity.selector)
-                ]
+        for chosen, uses in used.items():
+            policy, path = uses[0]
+            also = f" (and {len(uses) - 1} more uses of this selector)" if len(uses) > 1 else ""
+            found += [
+                Finding("GlobalNetworkPolicy", policy.name, path, message + also, policy.place)
+                for message in self._selector_warnings(chosen)
+            ]
         return found
 
     def _endpoint(self, endpoint: HostEndpoint) -> model.Endpoint:
-        policies = tuple(
-            _key(policy) for policy in self._policies if policy.selector.matches(endpoint.labels)
-        )
+        policies = tuple(policy.key for policy in self._policies if policy.selector.matches(endpoint.labels))
         tiers = (model.Tier(DEFAULT_TIER, policies),) if policies else ()
         return model.Endpoint(name=endpoint.name, interface=endpoint.interface, untracked=tiers)
 
@@ -119,78 +119,67 @@ class Resolver:
             by_node.setdefault(endpoint.node, []).append(endpoint)
         return by_node
 
+    def _rules_that_count(self) -> Iterator[tuple[model.Origin, GlobalNetworkPolicy, Rule]]:
+        """Every rule of every policy in the directions that the policy governs."""
+        for policy in self._policies:
+            for direction, rules in ((model.INGRESS, policy.ingress), (model.EGRESS, policy.egress)):
+                for index, rule in enumerate(rules if direction in policy.types else ()):
+                    yield model.Origin(policy.kind, policy.name, direction, index), policy, rule
+
     @cached_property
     def _compiled(self) -> dict[str, model.Policy]:
+        rules: dict[tuple[str, str], list[model.Rule]] = {
+            (policy.key, direction): [] for policy in self._policies for direction in policy.types
+        }
+        for origin, policy, rule in self._rules_that_count():
+            rules[policy.key, origin.direction].append(
+                model.Rule(
+                    origin=origin,
+                    action=rule.action,
+                    protocol=rule.protocol,
+                    ip_version=rule.ip_version,
+                    source=self._side(rule.source),
+                    destination=self._side(rule.destination),
+                )
+            )
+        governed = {key: tuple(members) for key, members in rules.items()}
         return {
-            _key(policy): model.Policy(
-                kind="GlobalNetworkPolicy",
+            policy.key: model.Policy(
+                kind=policy.kind,
                 name=policy.name,
-                ingress=self._rules(policy, model.INGRESS, policy.ingress),
-                egress=self._rules(policy, model.EGRESS, policy.egress),
+                ingress=governed.get((policy.key, model.INGRESS)),
+                egress=governed.get((policy.key, model.EGRESS)),
             )
             for policy in self._policies
         }
-
-    def _rules(
-        self, policy: GlobalNetworkPolicy, direction: str, rules: Iterable[Rule]
-    ) -> tuple[model.Rule, ...]:
-        if direction not in policy.types:
-            return ()
-        return tuple(
-            model.Rule(
-                origin=model.Origin("GlobalNetworkPolicy", policy.name, direction, index),
-                action=rule.action,
-                protocol=rule.protocol,
-                ip_version=rule.ip_version,
-                source=self._side(rule.source),
-                destination=self._side(rule.destination),
-            )
-            for index, rule in enumerate(rules)
-        )
 
     @cached_property
     def _places(self) -> dict[str, dict[str, str]]:
         """By policy, where each of its rules was written."""
-        return {
-            _key(policy): {
-                model.Origin("GlobalNetworkPolicy", policy.name, direction, index).path: rule.place
-                for direction, rules in ((model.INGRESS, policy.ingress), (model.EGRESS, policy.egress))
-                for index, rule in enumerate(rules if direction in policy.types else ())
-                if rule.place
-            }
-            for policy in self._policies
-        }
+        places: dict[str, dict[str, str]] = {policy.key: {} for policy in self._policies}
+        for origin, policy, rule in self._rules_that_count():
+            if rule.place:
+                places[policy.key][origin.path] = rule.place
+        return places
 
     @cached_property
     def _sets_used(self) -> dict[str, set[str]]:
         """By policy, the names of the sets that its rules refer to."""
         return {
-            key: {
-                name
-                for rule in policy.ingress + policy.egress
-                for name in rule.source.sets + rule.destination.sets
-            }
+            key: {name for rule in policy.all_rules for name in rule.source.sets + rule.destination.sets}
             for key, policy in self._compiled.items()
         }
 
     @cached_property
     def _sets(self) -> dict[str, model.AddressSet]:
         sets = {}
-        for _policy, _path, entity in self._entities():
-            if entity.selector is not None:
-                sets[entity.selector.unique_id] = self._address_set(entity.selector)
-            if entity.nets:
-                sets[_nets_name(entity.nets)] = _address_set(_nets_text(entity.nets), entity.nets)
+        for _origin, _policy, rule in self._rules_that_count():
+            for entity in (rule.source, rule.destination):
+                if entity.selector is not None:
+                    sets[entity.selector.unique_id] = self._address_set(entity.selector)
+                if entity.nets:
+                    sets[_nets_name(entity.nets)] = _address_set(_nets_text(entity.nets), entity.nets)
         return sets
-
-    def _entities(self) -> Iterator[tuple[GlobalNetworkPolicy, str, Entity]]:
-        """Every source and destination of every rule that counts, with its path in its policy."""
-        for policy in self._policies:
-            for direction, rules in ((model.INGRESS, policy.ingress), (model.EGRESS, policy.egress)):
-                for index, rule in enumerate(rules if direction in policy.types else ()):
-                    path = f"spec.{direction}[{index}]"
-                    yield policy, f"{path}.source", rule.source
-                    yield policy, f"{path}.destination", rule.destination
 
     def _side(self, entity: Entity) -> model.Side:
         sets = []
@@ -215,22 +204,19 @@ class Resolver:
 
     def _selector_warnings(self, chosen: selector.Selector) -> Iterator[str]:
         picked = [endpoint for endpoint in self._endpoints if chosen.matches(endpoint.labels)]
-        for endpoint in picked:
-            if not self._addresses_of(endpoint):
-                yield (
-                    f"picks HostEndpoint {endpoint.name}, of which no address is known, so its packets "
-                    "do not match; set its expectedIPs, or netpolicy_addresses on its host"
-                )
+        unknown = [endpoint.name for endpoint in picked if not self._addresses_of(endpoint)]
+        if unknown:
+            shown = ", ".join(unknown[:NAMES_SHOWN]) + (", …" if len(unknown) > NAMES_SHOWN else "")
+            yield (
+                f"picks {len(unknown)} endpoints of which no address is known ({shown}), so their packets do "
+                "not match; set expectedIPs, or netpolicy_addresses on their hosts"
+            )
         if not picked and not any(chosen.matches(member.labels) for member in self._network_sets):
             yield "picks no host endpoint and no network set: the rule matches nothing"
 
 
 def _of(kind: type[_R], resources: Iterable[Resource]) -> list[_R]:
     return [resource for resource in resources if isinstance(resource, kind)]
-
-
-def _key(policy: GlobalNetworkPolicy) -> str:
-    return f"GlobalNetworkPolicy/{policy.name}"
 
 
 def _policy_order(policy: GlobalNetworkPolicy) -> tuple[float, str]:

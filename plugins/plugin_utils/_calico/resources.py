@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import values
-from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.places import place
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.places import Filled, place
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import (
     Finding,
     Reader,
@@ -78,6 +78,13 @@ class GlobalNetworkPolicy:
     ingress: tuple[Rule, ...]
     egress: tuple[Rule, ...]
     place: str | None = field(default=None, compare=False)
+
+    kind: t.ClassVar[str] = "GlobalNetworkPolicy"
+
+    @property
+    def key(self) -> str:
+        """What identifies it among policies of all kinds; the same as model.Policy.key."""
+        return f"{self.kind}/{self.name}"
 
 
 @dataclass(frozen=True)
@@ -215,6 +222,7 @@ _HOST_ENDPOINT = mapping(
 
 _GLOBAL_NETWORK_POLICY = mapping(
     {
+        "tier": single(values.tier),
         "order": single(values.order),
         "selector": single(values.selector_expression),
         "types": sequence(single(values.direction), repeats=False),
@@ -224,7 +232,6 @@ _GLOBAL_NETWORK_POLICY = mapping(
         "egress": sequence(_rule, most=MAX_RULES),
     },
     unserved={
-        "tier": _NOT_YET,
         "preDNAT": _NOT_YET,
         "namespaceSelector": _PODS,
         "serviceAccountSelector": _PODS,
@@ -359,8 +366,10 @@ def parse(value: t.Any, findings: list[Finding]) -> Resource | None:
     if kind is None:
         return None
     before = len(findings)
+    # A name that we made of a host's and an interface's names may hold what both of them may hold.
+    read_name = single(values.node_name) if isinstance(metadata, Filled) else kind.name
     fields = mapping(
-        {"apiVersion": _api_version, "kind": ignored, "metadata": _metadata(kind.name), "spec": kind.spec},
+        {"apiVersion": _api_version, "kind": ignored, "metadata": _metadata(read_name), "spec": kind.spec},
         required=("apiVersion", "metadata", "spec"),
     )
     read = fields(value, where) or {}

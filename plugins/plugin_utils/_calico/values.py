@@ -106,6 +106,13 @@ def node_name(value: t.Any) -> str:
     return name
 
 
+def tier(value: t.Any) -> str:
+    """The tier of a policy. There is one."""
+    if value != "default":
+        raise Refused(f"found {found(value)}; tiers are not served by this version, allowed: default")
+    return "default"
+
+
 def interface_name(value: t.Any) -> str:
     """The name of one network interface."""
     name = text(value)
@@ -147,9 +154,13 @@ def _label_key(key: t.Any) -> None:
         )
 
 
-def is_label_name(name: str) -> bool:
-    """Whether the name can stand behind a prefix in a label's key."""
-    return bool(_QUALIFIED_NAME.fullmatch(name)) and len(name) <= MAX_LABEL
+def is_label_key(key: str) -> bool:
+    """Whether a label can have this key."""
+    try:
+        _label_key(key)
+    except Refused:
+        return False
+    return True
 
 
 def selector_expression(value: t.Any) -> selector.Selector:
@@ -255,3 +266,19 @@ def _network(value: t.Any) -> Network:
     except ValueError:
         pass
     raise Refused(f"found {found(written)}, expected a CIDR such as '10.0.0.0/8' or 'fd00::/8'")
+
+
+def addresses_by_interface(value: t.Any) -> dict[str, list[Address]]:
+    """A mapping of interface names to an address or a list of addresses."""
+    if not isinstance(value, t.Mapping):
+        raise Refused(f"found {found(value)}, expected a mapping of interface to addresses")
+    read = {}
+    for interface, members in value.items():
+        listed = [members] if isinstance(members, str) else members
+        if not isinstance(listed, (list, tuple)):
+            raise Refused(f"{interface}: found {found(members)}, expected a list of addresses")
+        try:
+            read[str(interface)] = [address(member) for member in listed]
+        except Refused as refusal:
+            raise Refused(f"{interface}: {refusal}") from None
+    return read

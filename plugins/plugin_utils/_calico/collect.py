@@ -1,0 +1,281 @@
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module is private to the collection and may change at any time.
+"""From an inventory's variables to the resources of the whole inventory.
+
+Every definition of a variable whose name begins with `netpolicy_resources` counts, in whatever group, host or
+extra var it stands; precedence does not apply to these names. What a host endpoint leaves to its place in the
+inventory is filled in: its node, its name, its host's groups as labels, its addresses.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from ansible.errors import AnsibleError
+
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import resources, values
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.inventory import holds_template
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.places import Filled, place
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding
+
+if t.TYPE_CHECKING:
+    from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.inventory import Inventory
+
+PREFIX = "netpolicy_resources"
+ADDRESSES, NODE, RESOURCE_FILES = "netpolicy_addresses", "netpolicy_node", "netpolicy_resource_files"
+GROUP_LABEL = "netpolicy.host/group."
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One definition of a resources variable: who holds it, for which hosts, and what it holds."""
+
+    variable: str
+    holder: str
+    value: t.Any
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """All resources of an inventory, and the addresses of endpoints that name none, by endpoint name.
+
+    With any of `findings` there is no policy; `warnings` are for the user to know.
+    """
+
+    resources: list[resources.Resource]
+    addresses: Mapping[str, list[values.Address]]
+    findings: list[Finding]
+    warnings: list[Finding]
+
+
+def definitions(inventory: Inventory) -> list[Definition]:
+    """Every definition of every resources variable; an object that a holder has twice counts once."""
+    found = []
+    for holder, hosts, layers in inventory.holders():
+        seen = set()
+        for layer in layers:
+            for name, value in layer.items():
+                if str(name).startswith(PREFIX) and id(value) not in seen:
+                    seen.add(id(value))
+                    found.append(Definition(str(name), holder, value, hosts))
+    return found
+
+
+def unseen_variables(
+    inventory: Inventory, defined: Iterable[Definition], task_variables: Mapping[str, t.Any]
+) -> list[str]:
+    """Our variables that tasks know and the inventory does not: play vars, set_fact and the like.
+
+    They exist for the hosts of one play, or of this run, only, so they cannot be part of a policy of the
+    whole inventory. `task_variables` are those of one task, which has the play's variables too.
+    """
+    known: dict[str, list[t.Any]] = {}
+    for definition in defined:
+        known.setdefault(definition.variable, []).append(definition.value)
+    current = task_variables.get("inventory_hostname")
+    unseen = set()
+    for host in inventory.hosts:
+        variables = task_variables if host == current else inventory.known_to_tasks(host)
+        for name, value in variables.items():
+            if name.startswith(PREFIX):
+                if not any(value is one or value == one for one in known.get(name, ())):
+                    unseen.add(name)
+            elif name in (ADDRESSES, NODE) and value != inventory.variable(host, name):
+                unseen.add(name)
+    return sorted(unseen)
+
+
+def collect(inventory: Inventory, defined: Iterable[Definition]) -> Collected:
+    """Read every definition into resources."""
+    findings: list[Finding] = []
+    warnings: list[Finding] = []
+    variables = _HostVariables(inventory, findings)
+    _refuse_resource_files(inventory, findings)
+    aliases = variables.aliases()
+    raw = [
+        _filled_in(value, hosts, aliases)
+        for definition in defined
+        for value, hosts in _values(definition, inventory.render, findings)
+    ]
+    parsed, wrong = resources.parse_all(raw)
+    findings += wrong
+    labelled = [_with_group_labels(resource, inventory) for resource in parsed]
+    endpoints = [one for one in labelled if isinstance(one, resources.HostEndpoint)]
+    hosts = set(inventory.hosts)
+    for endpoint in endpoints:
+        if endpoint.node not in hosts:
+            message = f"found {endpoint.node!r}, and no host of the inventory has that name or {NODE}"
+            warnings.append(Finding("HostEndpoint", endpoint.name, "spec.node", message, endpoint.place))
+    return Collected(labelled, _addresses(endpoints, hosts, variables), findings, warnings)
+
+
+def _refuse_resource_files(inventory: Inventory, findings: list[Finding]) -> None:
+    for holder, _hosts, layers in inventory.holders():
+        for layer in layers:
+            if RESOURCE_FILES in layer:
+                message = "not served by this version; define the resources in variables"
+                findings.append(
+                    Finding("variable", RESOURCE_FILES, holder, message, place(layer[RESOURCE_FILES]))
+                )
+
+
+# -- resources of definitions ------------------------------------------------------------------------
+
+
+def _values(
+    definition: Definition, render: Callable[[t.Any, str], t.Any], findings: list[Finding]
+) -> Iterator[tuple[t.Any, tuple[str, ...]]]:
+    """The resources of a definition, each with the hosts that it is for."""
+
+    def refuse(message: str) -> None:
+        findings.append(
+            Finding("variable", definition.variable, definition.holder, message, place(definition.value))
+        )
+
+    rendered: list[tuple[t.Any, tuple[str, ...]]] = []
+    if not holds_template(definition.value):
+        rendered.append((definition.value, definition.hosts))
+    elif not definition.hosts:
+        refuse("holds a template or a vaulted value, and there is no host to render it for")
+    for host in definition.hosts if not rendered else ():
+        try:
+            rendered.append((render(definition.value, host), (host,)))
+        except AnsibleError as error:
+            refuse(f"cannot be rendered for host {host}: {error}")
+            return
+    for value, hosts in rendered:
+        if not isinstance(value, (list, tuple)):
+            refuse(f"found {values.found(value)}, expected a list of resources")
+            return
+        for resource in value:
+            yield from _for_hosts(resource, hosts)
+
+
+def _for_hosts(resource: t.Any, hosts: tuple[str, ...]) -> Iterator[tuple[t.Any, tuple[str, ...]]]:
+    """A host endpoint without node stands for one endpoint on each host whose variables hold it."""
+    spec = _endpoint_spec(resource)
+    if spec is not None and spec.get("node") is None and hosts:
+        for host in hosts:
+            yield resource, (host,)
+    else:
+        yield resource, hosts
+
+
+def _endpoint_spec(resource: t.Any) -> Mapping[str, t.Any] | None:
+    if not isinstance(resource, Mapping) or resource.get("kind") != "HostEndpoint":
+        return None
+    spec = resource.get("spec")
+    return spec if isinstance(spec, Mapping) else None
+
+
+def _filled_in(resource: t.Any, hosts: tuple[str, ...], aliases: Mapping[str, str]) -> t.Any:
+    """The resource with the node and the name that it leaves to its place in the inventory.
+
+    A node is filled in as the inventory's name of the host, also where another name of it was written: what
+    follows knows each host by one name.
+    """
+    spec = _endpoint_spec(resource)
+    if spec is None:
+        return resource
+    node = spec.get("node")
+    if node is None and hosts:
+        resource = Filled(resource, spec=Filled(spec, node=hosts[0]))
+    elif isinstance(node, str) and node in aliases:
+        resource = Filled(resource, spec=Filled(spec, node=aliases[node]))
+    spec, metadata = resource["spec"], resource.get("metadata") or {}
+    named = not isinstance(metadata, Mapping) or metadata.get("name") is not None
+    if named or not spec.get("node") or not spec.get("interfaceName"):
+        return resource
+    name = f"{spec['node']}-{spec['interfaceName']}"
+    return Filled(resource, metadata=Filled(metadata, name=name))
+
+
+def _with_group_labels(resource: resources.Resource, inventory: Inventory) -> resources.Resource:
+    """Host endpoints carry the inventory groups of their host as labels; their own labels come first."""
+    if not isinstance(resource, resources.HostEndpoint) or resource.node not in inventory.hosts:
+        return resource
+    keys = (GROUP_LABEL + group for group in inventory.groups_of(resource.node))
+    return replace(
+        resource, labels={**{key: "" for key in keys if values.is_label_key(key)}, **resource.labels}
+    )
+
+
+# -- variables of hosts ------------------------------------------------------------------------------
+
+
+class _HostVariables:
+    """Variables of single hosts that say something of endpoints, rendered and checked."""
+
+    def __init__(self, inventory: Inventory, findings: list[Finding]) -> None:
+        self._inventory = inventory
+        self._findings = findings
+
+    def aliases(self) -> dict[str, str]:
+        """Inventory names of hosts by their other names (netpolicy_node)."""
+        found: dict[str, str] = {}
+        names = set(self._inventory.hosts)
+        for host in self._inventory.hosts:
+            node = self._read(host, NODE, values.node_name)
+            if node is None or node == host:
+                continue
+            owner = node if node in names else found.get(node)
+            if owner is not None:
+                self._refuse(host, NODE, f"found {values.found(node)}, which host {owner} is already called")
+            found.setdefault(node, host)
+        return found
+
+    def addresses(self, host: str) -> dict[str, list[values.Address]] | None:
+        """A host's addresses by interface (netpolicy_addresses); None where it does not say."""
+        return t.cast(
+            "dict[str, list[values.Address]] | None",
+            self._read(host, ADDRESSES, values.addresses_by_interface),
+        )
+
+    def connection_address(self, host: str) -> values.Address | None:
+        """The address that Ansible connects to. A name is none: what it resolves to is no policy."""
+        written = self._read(host, "ansible_host", str)
+        try:
+            return None if written is None else ipaddress.ip_address(written)
+        except ValueError:
+            return None
+
+    def _read(self, host: str, name: str, read: Callable[[t.Any], t.Any]) -> t.Any:
+        raw = self._inventory.variable(host, name)
+        try:
+            value = self._inventory.render(raw, host)
+            return None if value is None else read(value)
+        except AnsibleError as error:
+            self._refuse(host, name, f"cannot be rendered: {error}", raw)
+        except values.Refused as refusal:
+            self._refuse(host, name, str(refusal), raw)
+        return None
+
+    def _refuse(self, host: str, name: str, message: str, raw: t.Any = None) -> None:
+        self._findings.append(Finding("variable", name, f"host {host}", message, place(raw)))
+
+
+def _addresses(
+    endpoints: Iterable[resources.HostEndpoint], hosts: set[str], variables: _HostVariables
+) -> dict[str, list[values.Address]]:
+    """Addresses of the endpoints that name none, from their hosts' variables; never from facts."""
+    by_host: dict[str, list[resources.HostEndpoint]] = {}
+    for endpoint in endpoints:
+        if endpoint.node in hosts:
+            by_host.setdefault(endpoint.node, []).append(endpoint)
+    found = {}
+    for host, members in by_host.items():
+        if all(endpoint.expected_ips for endpoint in members):
+            continue
+        given = variables.addresses(host)
+        connection = variables.connection_address(host) if given is None and len(members) == 1 else None
+        for endpoint in members:
+            if given is not None:
+                found[endpoint.name] = given.get(endpoint.interface, [])
+            elif connection is not None:
+                found[endpoint.name] = [connection]
+    return found
