@@ -80,12 +80,12 @@ def unseen_variables(
     current = task_variables.get("inventory_hostname")
     unseen = set()
     for host in inventory.hosts:
-        variables = task_variables if host == current else inventory.known_to_tasks(host)
-        for name, value in variables.items():
+        for name, value in (task_variables if host == current else inventory.set_at_run_time(host)).items():
             if name.startswith(PREFIX):
-                if not any(value is one or value == one for one in known.get(name, ())):
-                    unseen.add(name)
-            elif name in (ADDRESSES, NODE) and value != inventory.variable(host, name):
+                seen = any(value is one for one in known.get(name, ())) or value in known.get(name, ())
+            else:
+                seen = name not in (ADDRESSES, NODE) or value == inventory.variable(host, name)
+            if not seen:
                 unseen.add(name)
     return sorted(unseen)
 

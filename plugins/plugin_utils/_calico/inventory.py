@@ -106,8 +106,16 @@ class Inventory:
         """A host's variable, raw, by Ansible's precedence but without facts; None where it is not defined."""
         return self._merged(host, (name,)).get(name)
 
-    def known_to_tasks(self, host: str) -> Mapping[str, t.Any]:
-        """A host's variables as tasks see them: facts, set_fact and include_vars too."""
+    def set_at_run_time(self, host: str) -> Mapping[str, t.Any]:
+        """What tasks have set for a host: set_fact, include_vars, register, cached facts."""
+        caches = (
+            self._variables._fact_cache,  # noqa: SLF001
+            self._variables._vars_cache,  # noqa: SLF001
+            self._variables._nonpersistent_fact_cache,  # noqa: SLF001
+        )
+        return {name: value for kept in caches for name, value in _entry(kept, host).items()}
+
+    def _known_to_tasks(self, host: str) -> Mapping[str, t.Any]:
         return t.cast("Mapping[str, t.Any]", self._hostvars.raw_get(host))
 
     def _merged(self, host: str, names: tuple[str, ...] | None = None) -> dict[str, t.Any]:
@@ -125,10 +133,17 @@ class Inventory:
         """
         if not holds_template(value):
             return value
-        known = self.known_to_tasks(host)
+        known = self._known_to_tasks(host)
         magic = {name: known[name] for name in _MAGIC if name in known}
         variables = {**self._merged(host), **magic, "hostvars": self._hostvars}
         return Templar(loader=self._loader, variables=variables).template(value)
+
+
+def _entry(kept: t.Any, host: str) -> Mapping[str, t.Any]:
+    try:
+        return t.cast("Mapping[str, t.Any]", kept.get(host) or {})
+    except KeyError:  # a cache plugin's way to say that it has nothing
+        return {}
 
 
 def _chosen(layer: Mapping[str, t.Any], names: tuple[str, ...] | None) -> Mapping[str, t.Any]:
