@@ -17,13 +17,9 @@ from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.inventory i
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resolve import Resolver
 
 if t.TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding
 
 if t.TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ansible_collections.netpolicy.host.plugins.module_utils._policy.model import HostPolicy
 
 
@@ -39,6 +35,11 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         _validation, options = self.validate_argument_spec({"dest": {"type": "path"}})
+        if constants.RUN_VARS_PLUGINS == "start":  # type: ignore[attr-defined]  # dynamic
+            raise AnsibleActionFail(
+                "run_vars_plugins is 'start': Ansible has merged the variables of each group and host before "
+                "anybody could read them one by one, and definitions may be lost; set it to 'demand'"
+            )
         inventory = Inventory(variables["hostvars"])
         defined = collecting.definitions(inventory)
         self._refuse_unseen(collecting.unseen_variables(inventory, defined, variables))
@@ -48,9 +49,10 @@ class ActionModule(ActionBase):
         if not collected.resources:
             raise AnsibleActionFail(_nothing(inventory, defined))
         resolver = Resolver(collected.resources, collected.addresses)
-        policies = {
-            host: policy for host in inventory.hosts if (policy := resolver.host_policy(host)).endpoints
-        }
+        policies: dict[str, HostPolicy | None] = {}
+        for host in inventory.hosts:
+            policy = resolver.host_policy(host)
+            policies[host] = policy if policy.endpoints else None
         warnings = collected.warnings + resolver.findings()
         for finding in warnings:
             self._display.warning(str(finding))
@@ -58,7 +60,7 @@ class ActionModule(ActionBase):
             "changed": False,
             "directory": str(_written(policies, options["dest"])),
             "digest": _artefact.digest_of(policies),
-            "hosts": len(policies),
+            "hosts": _artefact.count(policies),
             "findings": [_as_dict(finding) for finding in warnings],
         }
 
@@ -71,7 +73,7 @@ class ActionModule(ActionBase):
             )
 
 
-def _written(policies: Mapping[str, HostPolicy], dest: str | None) -> Path:
+def _written(policies: _artefact.Policies, dest: str | None) -> Path:
     try:
         if dest:
             return _artefact.write_review(policies, Path(dest))

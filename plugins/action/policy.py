@@ -36,11 +36,18 @@ class ActionModule(EngineAction):
         if skipped is not None:
             return skipped
         if options["state"] == "absent":
-            return self.ask_engine("policy", {"verb": "remove"}, variables)
-        artefact = self._artefact(options["compiled"], variables["inventory_hostname"])
-        if artefact is None:
+            return self.ask_engine("policy", {"verb": "remove", "node": None}, variables)
+        host = variables["inventory_hostname"]
+        if self._task.delegate_to not in (None, host):
+            raise AnsibleActionFail(
+                f"delegated to {self._task.delegate_to}: the policy of {host} belongs on {host}; run the "
+                "task without delegate_to"
+            )
+        artefact = self._artefact(options["compiled"], host)
+        if artefact.policy is None:
             # No endpoint: the host is asked only whether it still has a policy from before.
-            return self.ask_engine("policy", {"verb": "remove", "if_installed": True}, variables)
+            request = {"verb": "remove", "node": host, "if_installed": True}
+            return self.ask_engine("policy", request, variables)
         return self._enforce(artefact, variables)
 
     def _enforce(self, artefact: _artefact.HostArtefact, variables: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -51,7 +58,7 @@ class ActionModule(EngineAction):
                 return probed
         return self.ask_engine("policy", {**request, "policy": artefact.policy}, variables)
 
-    def _artefact(self, compiled: t.Any, host: str) -> _artefact.HostArtefact | None:
+    def _artefact(self, compiled: t.Any, host: str) -> _artefact.HostArtefact:
         if not isinstance(compiled, Mapping) or not isinstance(compiled.get("directory"), str):
             raise AnsibleActionFail(
                 "compiled: expected the result of netpolicy.host.compile, which state=present needs"

@@ -35,6 +35,11 @@ options:
       - Identifies the engine that the module runs on the host.
       - Set by the action plugin; not for use in tasks.
     type: str
+  engine_sha256:
+    description:
+      - SHA-256 of the engine's file, by which a damaged one is noticed.
+      - Set by the action plugin; not for use in tasks.
+    type: str
   engine:
     description:
       - The engine itself, sent when the host does not have it yet.

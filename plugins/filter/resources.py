@@ -9,6 +9,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
+from ansible_collections.netpolicy.host.plugins.module_utils._policy.shown import shown
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import resources as calico
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import values
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resolve import Resolver
@@ -29,9 +30,7 @@ def compile_policy(resources: t.Any, node: t.Any, addresses: t.Any = None) -> di
         message = "; ".join(map(str, findings))
         raise AnsibleFilterError(f"netpolicy.host.compile: {message}", obj=resources)
     if not isinstance(node, str):
-        raise AnsibleFilterError(
-            f"netpolicy.host.compile: node: found {values.found(node)}, expected a string"
-        )
+        raise AnsibleFilterError(f"netpolicy.host.compile: node: found {shown(node)}, expected a string")
     try:
         by_interface = values.addresses_by_interface(addresses or {})
     except values.Refused as refusal:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ if t.TYPE_CHECKING:
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "request": {"type": "str", "no_log": True},
     "engine_digest": {"type": "str"},
+    "engine_sha256": {"type": "str"},
     "engine": {"type": "str", "no_log": True},
 }
 """What the action plugins pass to every module that asks the engine."""
@@ -30,6 +32,8 @@ def ask(module: AnsibleModule) -> dict[str, t.Any]:
     Ends the module where there is no engine yet, or where the engine reports an error. A request with
     `if_installed` is answered without an engine on a host that holds nothing of ours.
     """
+    if sys.version_info < (3, 9):  # noqa: UP036  # older ones get as far as here
+        module.fail_json(msg=f"needs Python 3.9 or later on the host, found {sys.version.split()[0]}")
     if not module.params["request"] or not module.params["engine_digest"]:
         module.fail_json(msg="this module works through its action plugin: call it as a task")
     request = {**json.loads(module.params["request"]), "check": module.check_mode}
@@ -60,6 +64,15 @@ def _path(module: AnsibleModule) -> str:
             file.write(base64.b64decode(module.params["engine"]))
         return path
     path = paths.engine_path(module.params["engine_digest"])
-    if not os.path.exists(path):
+    if _sha256(path) != module.params["engine_sha256"]:
         module.exit_json(changed=False, engine_missing=True)
     return path
+
+
+def _sha256(path: str) -> str | None:
+    """Of a file's content: a file that was cut off or replaced is as good as none."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return None

@@ -3,8 +3,8 @@
 # This module is private to the collection and may change at any time.
 """The compiled policies of an inventory as files on the controller.
 
-There is a `hosts/<name>.json` for each host that has an endpoint, and a `summary.json`, which is written last
-and tells that the directory is whole.
+There is a `hosts/<name>.json` for each host of the inventory, also for those without an endpoint, so that a
+host that compile has never seen is not taken for one of these; and a `summary.json`, which is written last.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from ansible_collections.netpolicy.host.plugins.module_utils._policy import mode
 if t.TYPE_CHECKING:
     from collections.abc import Mapping
 
+Policies: t.TypeAlias = "Mapping[str, model.HostPolicy | None]"
+"""Every host of an inventory with its policy; None without an endpoint."""
+
 HOSTS, SUMMARY = "hosts", "summary.json"
+MAX_FILE_NAME = 200
 
 
 class ArtefactError(Exception):
@@ -32,16 +36,19 @@ class ArtefactError(Exception):
 
 @dataclass(frozen=True)
 class HostArtefact:
-    """One host's policy: its digest, its HostPolicy as plain data, and the size of that in bytes as JSON."""
+    """One host's policy: its digest, its HostPolicy as plain data, and the size of that in bytes as JSON.
 
-    digest: str
-    policy: Mapping[str, t.Any]
+    A host without an endpoint has neither digest nor policy.
+    """
+
+    digest: str | None
+    policy: Mapping[str, t.Any] | None
     size: int
 
 
-def digest_of(policies: Mapping[str, model.HostPolicy]) -> str:
+def digest_of(policies: Policies) -> str:
     """SHA-256 (hex) over all hosts' policies: what they mean, not where they were written."""
-    return _digest({host: policy.digest for host, policy in policies.items()})
+    return _digest({host: policy.digest for host, policy in policies.items() if policy is not None})
 
 
 def _digest(texts: Mapping[str, str]) -> str:
@@ -51,12 +58,12 @@ def _digest(texts: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def write_temporary(policies: Mapping[str, model.HostPolicy], parent: Path) -> Path:
+def write_temporary(policies: Policies, parent: Path) -> Path:
     """Write the policies below `parent` and return their directory.
 
     The directory is named by all that is in it and appears whole, so that runs side by side share it.
     """
-    texts = {host: _text(policy, model.dumps(policy)) for host, policy in policies.items()}
+    texts = {host: _text(policy) for host, policy in policies.items()}
     directory = parent / f"netpolicy-{_digest(texts)[:16]}"
     if (directory / SUMMARY).exists():
         return directory
@@ -76,10 +83,10 @@ def write_temporary(policies: Mapping[str, model.HostPolicy], parent: Path) -> P
     return directory
 
 
-def write_review(policies: Mapping[str, model.HostPolicy], directory: Path) -> Path:
+def write_review(policies: Policies, directory: Path) -> Path:
     """Write the policies into `directory`, a file a host, indented, so that versions can be compared."""
     texts = {
-        host: json.dumps(json.loads(_text(policy, model.dumps(policy))), indent=1, sort_keys=True) + "\n"
+        host: json.dumps(json.loads(_text(policy)), indent=1, sort_keys=True) + "\n"
         for host, policy in policies.items()
     }
     try:
@@ -92,20 +99,30 @@ def write_review(policies: Mapping[str, model.HostPolicy], directory: Path) -> P
     return directory
 
 
-def _text(policy: model.HostPolicy, policy_text: str) -> str:
-    return f'{{"digest":{json.dumps(policy.digest)},"policy":{policy_text}}}'
+def _text(policy: model.HostPolicy | None) -> str:
+    if policy is None:
+        return '{"digest":null,"policy":null}'
+    return f'{{"digest":{json.dumps(policy.digest)},"policy":{model.dumps(policy)}}}'
 
 
-def _fill(directory: Path, texts: Mapping[str, str], policies: Mapping[str, model.HostPolicy]) -> None:
+def _fill(directory: Path, texts: Mapping[str, str], policies: Policies) -> None:
     (directory / HOSTS).mkdir(parents=True, exist_ok=True)
     for host, text in texts.items():
         _write(_file(directory, host), text)
-    summary = {"digest": digest_of(policies), "hosts": len(policies)}
+    summary = {"digest": digest_of(policies), "hosts": count(policies)}
     _write(directory / SUMMARY, json.dumps(summary, sort_keys=True) + "\n")
 
 
+def count(policies: Policies) -> int:
+    """How many hosts have a policy."""
+    return sum(policy is not None for policy in policies.values())
+
+
 def _file(directory: Path, host: str) -> Path:
-    return directory / HOSTS / f"{quote(host, safe='')}.json"
+    name = quote(host, safe="")
+    if len(name) > MAX_FILE_NAME:
+        name = f"{name[:MAX_FILE_NAME]}-{hashlib.sha256(host.encode()).hexdigest()[:16]}"
+    return directory / HOSTS / f"{name}.json"
 
 
 def _write(path: Path, text: str) -> None:
@@ -113,8 +130,8 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def read(directory: Path, host: str) -> HostArtefact | None:
-    """A host's artefact; None where the host has no endpoint. Raises ArtefactError."""
+def read(directory: Path, host: str) -> HostArtefact:
+    """A host's artefact. Raises ArtefactError, also for a host that was not in the inventory."""
     hint = "pass the result of netpolicy.host.compile of the same run"
     if not (directory / SUMMARY).is_file():
         raise ArtefactError(f"there are no compiled policies in {directory}; {hint}")
@@ -123,6 +140,6 @@ def read(directory: Path, host: str) -> HostArtefact | None:
         content = json.loads(text)
         return HostArtefact(digest=content["digest"], policy=content["policy"], size=len(text))
     except FileNotFoundError:
-        return None
+        raise ArtefactError(f"host {host} was not in the inventory that was compiled; {hint}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError(f"cannot read the compiled policy in {directory}: {error}; {hint}") from error

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import typing as t
 
@@ -35,7 +36,11 @@ class EngineAction(ActionBase):
     ) -> dict[str, t.Any]:
         """Ask the engine through a module of this collection; if the host lacks the engine, again with it."""
         packed = engine()
-        arguments = {"request": json.dumps(request), "engine_digest": packed.digest}
+        arguments = {
+            "request": json.dumps(request),
+            "engine_digest": packed.digest,
+            "engine_sha256": hashlib.sha256(packed.archive).hexdigest(),
+        }
         result = self._module(module, arguments, variables)
         if result.pop("engine_missing", False):
             archive = base64.b64encode(packed.archive).decode()

@@ -9,25 +9,24 @@ from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.netpolicy.host.plugins.module_utils._policy.shown import shown
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import selector as selectors
-from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import values
 
 
 def selected_by(labels: t.Any, selector: t.Any) -> bool:
     """Whether an object with these labels is picked by a selector."""
     if not isinstance(labels, Mapping):
         raise AnsibleFilterError(
-            f"netpolicy.host.selected_by: found {values.found(labels)}, expected a mapping of labels"
+            f"netpolicy.host.selected_by: found {shown(labels)}, expected a mapping of labels"
         )
     for key, value in labels.items():
         if not isinstance(value, str):
             raise AnsibleFilterError(
-                f"netpolicy.host.selected_by: label {key}: found {values.found(value)}, "
-                "expected a string (quote it)"
+                f"netpolicy.host.selected_by: label {key}: found {shown(value)}, expected a string (quote it)"
             )
     if not isinstance(selector, str):
         raise AnsibleFilterError(
-            f"netpolicy.host.selected_by: selector: found {values.found(selector)}, expected a string"
+            f"netpolicy.host.selected_by: selector: found {shown(selector)}, expected a string"
         )
     try:
         return selectors.parse(str(selector)).matches(labels)

@@ -254,6 +254,48 @@ class TestDrift:
         assert site(lab, path).check().stats["server"].changed == 1
         assert table(lab["server"]) == whole
 
+    def test_a_set_that_was_emptied_is_noticed_and_mended(self, lab: Lab) -> None:
+        members = resources()
+        members[1]["spec"]["ingress"].insert(
+            0, {"action": "Deny", "source": {"nets": ["198.51.100.0/24"]}, "protocol": "TCP"}
+        )
+        path = inventory(lab, members)
+        site(lab, path).check()
+        whole = table(lab["server"]) or []
+        name = next(line.split()[1] for line in whole if line.startswith("\tset set4"))
+        lab["server"].run("nft", "flush", "set", "inet", "netpolicy_host", name)
+        assert info(lab, path)["drift"] == ["the table was changed by something else"]
+        assert site(lab, path).check().stats["server"].changed == 1
+        assert table(lab["server"]) == whole
+
+    def test_a_table_with_flags_is_replaced(self, lab: Lab) -> None:
+        path = inventory(lab, resources())
+        remove(lab, path)
+        lab["server"].run("nft", "add", "table", "inet", "netpolicy_host", "{ flags dormant; }")
+        assert site(lab, path).check().stats["server"].changed == 1
+        assert site(lab, path).check().changed == 0
+
+    def test_a_damaged_engine_is_replaced(self, lab: Lab) -> None:
+        path = inventory(lab, resources())
+        site(lab, path).check()
+        lab["server"].run("sh", "-c", "truncate -s 1000 /usr/local/lib/netpolicy-host/engine-*.pyz")
+        assert site(lab, path).check().stats["server"].changed == 1
+        assert site(lab, path).check().changed == 0
+
+    def test_a_host_that_cannot_be_written_to_keeps_its_policy(self, lab: Lab) -> None:
+        path = inventory(lab, resources())
+        site(lab, path).check()
+        whole = table(lab["server"])
+        lab["server"].run("mount", "-t", "tmpfs", "-o", "ro", "none", "/etc/netpolicy-host")
+        try:
+            run = site(lab, inventory(lab, resources(ports=(1,))))
+        finally:
+            lab["server"].run("umount", "/etc/netpolicy-host")
+        assert run.stats["server"].failures == 1
+        assert "cannot write /etc/netpolicy-host/policy.json" in run.output
+        assert table(lab["server"]) == whole
+        assert site(lab, path).check().changed == 0
+
     def test_a_record_of_a_newer_version_is_not_overwritten(self, lab: Lab) -> None:
         path = inventory(lab, resources())
         site(lab, path).check()
@@ -289,6 +331,18 @@ class TestRemove:
         assert host.run("nft", "list", "ruleset").stdout == ruleset
         assert files(host) == before
         assert_nothing_of_ours(host)
+
+    def test_absent_fails_when_nft_that_should_do_it_is_gone(self, lab: Lab) -> None:
+        path = inventory(lab, resources())
+        site(lab, path).check()
+        lab["server"].run("mv", "/usr/sbin/nft", "/root/nft")
+        try:
+            run = lab.ansible_playbook("-i", path, REMOVE)
+        finally:
+            lab["server"].run("mv", "/root/nft", "/usr/sbin/nft")
+        assert run.stats["server"].failures == 1
+        assert table(lab["server"])
+        assert site(lab, path).check().changed == 0
 
     def test_absent_where_nothing_is_changes_nothing(self, lab: Lab) -> None:
         path = inventory(lab, resources(node="bare"))
@@ -358,6 +412,51 @@ class TestRefusals:
         run = site(lab, str(lab.inventory()))
         assert run.rc
         assert "No resources" in run.output
+
+    def test_a_second_name_of_a_machine_cannot_take_its_policy(self, lab: Lab) -> None:
+        site(lab, inventory(lab, resources())).check()
+        whole = table(lab["server"])
+        address = {"ansible_host": lab["server"].ipv4}
+        path = inventory(lab, resources(), host_vars={"peer": address})
+        run = site(lab, path)
+        assert run.stats["peer"].failures == 1
+        assert "this machine enforces the policy of host server, not of peer" in run.output
+        assert table(lab["server"]) == whole
+
+    def test_delegation_is_refused(self, lab: Lab) -> None:
+        path = inventory(lab, resources())
+        run = play(
+            lab,
+            path,
+            {"netpolicy.host.compile": {}, "register": "compiled"},
+            {"netpolicy.host.policy": {"compiled": "{{ compiled }}"}, "delegate_to": "peer"},
+        )
+        assert "delegated to peer: the policy of server belongs on server" in run.output
+        assert_nothing_of_ours(lab["peer"])
+
+    def test_a_host_that_compile_did_not_know_is_not_stripped(self, lab: Lab) -> None:
+        site(lab, inventory(lab, resources())).check()
+        path = inventory(lab, resources(node="peer"))
+        book = [
+            {
+                "hosts": "peer",
+                "gather_facts": False,
+                "tasks": [
+                    {"netpolicy.host.compile": {}, "register": "compiled"},
+                    {"ansible.builtin.add_host": {"name": "late", "ansible_host": lab["server"].ipv4}},
+                ],
+            },
+            {
+                "hosts": "late",
+                "gather_facts": False,
+                "tasks": [{"netpolicy.host.policy": {"compiled": "{{ hostvars.peer.compiled }}"}}],
+            },
+        ]
+        playbook = lab.memory / "late.yml"
+        playbook.write_text(yaml.safe_dump(book))
+        run = lab.ansible_playbook("-i", path, str(playbook))
+        assert "host late was not in the inventory that was compiled" in run.output
+        assert table(lab["server"])
 
 
 class TestInfo:

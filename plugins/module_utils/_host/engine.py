@@ -8,7 +8,8 @@ Modules, and whatever else works on the host, come through here. A request is a 
 apply   `digest` of the wanted policy, `policy` (the HostPolicy as plain data, or null: the installed one,
         if it has that digest), `check` (bool: plan only). Answers `changed`, `before`, `after`, `notes`,
         `digest`, or `policy_missing` where the policy has to be sent.
-remove  `check`. Removes everything of ours; answers as `apply` does.
+remove  `check`, `node` (refuse to remove the policy of any other, or null). Removes everything of ours;
+        answers as `apply` does.
 info    Answers what module policy_info returns, and `notes`.
 
 The answer has `error` (text for the user) instead where the request could not be carried out, and
@@ -21,6 +22,7 @@ import contextlib
 import json
 import os
 import sys
+import traceback
 import typing as t
 
 from .._policy import read
@@ -45,6 +47,7 @@ def apply(host: Host, engine: EngineFile, request: Request) -> Answer:
             wanted = current.record.policy
         if wanted is None:
             return {"policy_missing": True}
+        _refuse_other_node(current, wanted.node)
         if not current.has_nft and not request["check"]:
             return {"error": "\n".join(current.notes), "nft_missing": True}
         return _carry_out(host, transaction.plan(current, wanted, engine), request)
@@ -53,7 +56,22 @@ def apply(host: Host, engine: EngineFile, request: Request) -> Answer:
 def remove(host: Host, engine: EngineFile, request: Request) -> Answer:
     """Plan the removal of everything of ours and, unless `check`, do it."""
     with _exclusive(host, request):
-        return _carry_out(host, transaction.plan(state.read_state(host), None, engine), request)
+        current = state.read_state(host)
+        if request["node"] is not None:
+            _refuse_other_node(current, request["node"])
+        if current.record is not None and not current.has_nft:
+            raise HostError("a policy is installed, and nft, which could remove it from the kernel, is not")
+        return _carry_out(host, transaction.plan(current, None, engine), request)
+
+
+def _refuse_other_node(current: state.State, node: str) -> None:
+    """Two names of an inventory may be one machine: neither may take away what belongs to the other."""
+    installed = None if current.record is None else current.record.policy
+    if installed is not None and installed.node != node:
+        raise HostError(
+            f"this machine enforces the policy of host {installed.node}, not of {node}: both names are one "
+            "machine, or it was renamed; if that is meant, remove the policy first (state: absent)"
+        )
 
 
 def _exclusive(host: Host, request: Request) -> t.ContextManager[None]:
@@ -94,6 +112,12 @@ def serve(host: Host, engine: EngineFile, request: Request) -> Answer:
         return verb(host, engine, request)
     except (HostError, read.PolicyFormatError) as error:
         return {"error": str(error)}
+    except Exception as error:  # noqa: BLE001  # our own mistake: told in a line, not as a traceback
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{os.path.basename(where.filename)}:{where.lineno}"
+        return {
+            "error": f"a defect in netpolicy.host ({request['verb']}, {place}): {error!r}; please report it"
+        }
 
 
 def main(archive: str, digest: str) -> int:

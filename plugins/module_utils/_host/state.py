@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import typing as t
 from dataclasses import dataclass
 
 from .._policy import model, read
 from .._render import nftables, ruleset
 from .paths import CONFIG_DIRECTORY, ENGINE_DIRECTORY, POLICY_FILE
-from .system import Host, HostError, Listing, NftMissing
+from .system import Damaged, Host, HostError, Listing, NftMissing
 
 RECORD_FORMAT = 1
+ELEMENTS_COMPARED = 5000
+"""More are not read back at every run: listing 200 000 takes nft seconds."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Record:
     """Version of nft at that time: another one may list the same table in other words."""
     applied: str
     """When, UTC, ISO 8601."""
+    whole: bool
+    """Whether the fingerprint covers the elements of sets: another engine may decide that otherwise."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,8 @@ class State:
 
     record: Record | None
     table: Listing | None
-    engines: tuple[str, ...]
-    """Paths of the engine files on the host."""
+    engines: t.Mapping[str, str]
+    """Engine files on the host: path to SHA-256 of the content, empty where it is no file."""
     has_nft: bool = True
     leftovers: tuple[str, ...] = ()
     """Our directories that exist."""
@@ -54,7 +59,7 @@ class State:
 
     @property
     def drift(self) -> tuple[str, ...]:
-        """How the kernel differs from the installed policy, elements of address sets apart."""
+        """How the kernel differs from the installed policy, elements of large sets apart."""
         if self.record is None:
             return () if self.table is None else ("the table exists, but no policy is installed",)
         if self.table is None:
@@ -89,28 +94,41 @@ def read_state(host: Host) -> State:
     Raises HostError for a record that a newer engine wrote: what it says must not be undone unread.
     """
     notes = []
+    record = None
+    try:
+        content = host.read(POLICY_FILE)
+        record = None if content is None else _record(content)
+    except (Damaged, ValueError, KeyError, TypeError, RecursionError) as error:
+        notes.append(f"{POLICY_FILE} cannot be read and counts as absent: {error}")
     table, has_nft = None, True
     try:
-        table = host.table(ruleset.FAMILY, ruleset.TABLE)
+        whole = record is not None and record.whole
+        table = host.table(ruleset.FAMILY, ruleset.TABLE, whole=whole)
     except NftMissing as error:
         has_nft = False
         notes.append(str(error))
-    record = None
-    content = host.read(POLICY_FILE)
-    if content is not None:
-        try:
-            record = _record(content)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            notes.append(f"{POLICY_FILE} cannot be read and counts as absent: {error}")
     files = {directory: host.files(directory) for directory in (CONFIG_DIRECTORY, ENGINE_DIRECTORY)}
     return State(
         record=record,
         table=table,
-        engines=tuple(files[ENGINE_DIRECTORY] or ()),
+        engines={path: _sha256(host, path) for path in files[ENGINE_DIRECTORY] or ()},
         has_nft=has_nft,
         leftovers=tuple(directory for directory, members in files.items() if members is not None),
         notes=tuple(notes),
     )
+
+
+def has_few_elements(policy: model.HostPolicy) -> bool:
+    """Whether the elements of the policy's sets are few enough to be read back at every run."""
+    elements = sum(len(members.v4) + len(members.v6) for members in policy.sets.values())
+    return elements <= ELEMENTS_COMPARED
+
+
+def _sha256(host: Host, path: str) -> str:
+    try:
+        return hashlib.sha256(host.read(path) or b"").hexdigest()
+    except Damaged:
+        return ""
 
 
 def _record(content: bytes) -> Record:
@@ -127,13 +145,14 @@ def _record(content: bytes) -> Record:
     for key, value in texts.items():
         if not isinstance(value, str):
             raise TypeError(f"{key}: found {value!r}, expected a string")
+    whole = data["whole"] is True
     if data["policy"]["format"] != model.FORMAT:
-        return Record(policy=None, **texts)
+        return Record(policy=None, whole=whole, **texts)
     policy = read.from_dict(data["policy"])
     if policy.digest != texts["digest"]:
         # Whoever asks by digest whether the policy is there must get the policy of that digest.
         raise ValueError("the policy is not the one that was installed")
-    return Record(policy=policy, **texts)
+    return Record(policy=policy, whole=whole, **texts)
 
 
 def record_content(policy: model.HostPolicy, engine: str, table: Listing | None, applied: str) -> bytes:
@@ -145,6 +164,7 @@ def record_content(policy: model.HostPolicy, engine: str, table: Listing | None,
         "fingerprint": fingerprint(table),
         "nft": nft_version(table),
         "applied": applied,
+        "whole": has_few_elements(policy),
         "policy": model.to_dict(policy),
     }
     return f"{json.dumps(data, sort_keys=True, indent=1)}\n".encode()

@@ -16,6 +16,8 @@ import typing as t
 
 from .paths import LOCK_FILE
 
+NFT_TIMEOUT = 120  # seconds; a million networks load in a tenth of that
+_STABLE = ("-s", "-n")  # no counters; numbers, not names that a file on the host may change
 SEARCH_PATH = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"
 
 
@@ -27,9 +29,13 @@ class NftMissing(HostError):
     """There is no nft command on the host."""
 
 
+class Damaged(HostError):
+    """A file of ours cannot be read, though it is there."""
+
+
 class Listing(t.NamedTuple):
     """Our table as the kernel holds it: nft's JSON without the elements of sets and maps, and its text
-    without counters and elements of sets, which may be many."""
+    without counters and, unless asked for, without the elements of sets."""
 
     json: t.Mapping[str, t.Any]
     text: str
@@ -38,8 +44,11 @@ class Listing(t.NamedTuple):
 class Host(t.Protocol):
     """What the engine needs of a host."""
 
-    def table(self, family: str, name: str) -> Listing | None:
-        """List one table without the elements of its sets; None where there is no such table."""
+    def table(self, family: str, name: str, whole: bool = False) -> Listing | None:
+        """List one table; None where there is no such table. Elements of its sets only if `whole`.
+
+        A table that nft lists in a way that cannot be read has an empty listing.
+        """
 
     def nft(self, script: str) -> None:
         """Run a script as one transaction. Raises HostError; then nothing of it has happened."""
@@ -63,42 +72,52 @@ class Host(t.Protocol):
 class LinuxHost:
     """The host this process runs on."""
 
-    def table(self, family: str, name: str) -> Listing | None:
+    def table(self, family: str, name: str, whole: bool = False) -> Listing | None:
         """See Host.table."""
-        listing = self._run(["--json", "--terse", "list", "table", family, name], absent_is_none=True)
-        if listing is None:
+        if f"table {family} {name}" not in self._run(["list", "tables"]).splitlines():
             return None
-        found = json.loads(listing)
-        # --terse leaves out what is in maps, too; ours are small, and say which packets meet any rule.
-        maps = [item["map"]["name"] for item in found["nftables"] if "map" in item]
-        parts = [["--terse", "list", "table", family, name]]
-        parts += [["list", "map", family, name, member] for member in sorted(maps)]
-        return Listing(found, "".join(self._run(["-s", *part]) or "" for part in parts))
+        try:
+            found = json.loads(self._run(["--json", "--terse", "list", "table", family, name]))
+            maps = sorted(item["map"]["name"] for item in found["nftables"] if "map" in item)
+        except (ValueError, KeyError, TypeError):
+            # nft 1.0.6 writes broken JSON for a table with flags, which ours never has.
+            return Listing({}, "")
+        if whole:
+            return Listing(found, self._run([*_STABLE, "list", "table", family, name]))
+        # --terse leaves out the elements of maps, too; ours are small, and say which packets meet any rule.
+        parts = [self._run([*_STABLE, "--terse", "list", "table", family, name])]
+        parts += [self._run([*_STABLE, "list", "map", family, name, member]) for member in maps]
+        return Listing(found, "".join(parts))
 
     def nft(self, script: str) -> None:
         """See Host.nft."""
         self._run(["-f", "-"], script)
 
-    def _run(
-        self, arguments: list[str], script: str | None = None, absent_is_none: bool = False
-    ) -> str | None:
+    @staticmethod
+    def _run(arguments: list[str], script: str = "") -> str:
         command = shutil.which("nft", path=SEARCH_PATH)
         if command is None:
             raise NftMissing("nft is not installed on this host; install the package nftables")
-        # Not run_command: this runs outside a module, too.
-        done = subprocess.run(  # pylint: disable=ansible-bad-function
-            [command, *arguments],
-            input=script,
-            capture_output=True,
-            text=True,
-            env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
-            check=False,
-        )
-        if done.returncode == 0:
-            return done.stdout
-        if absent_is_none and "No such file or directory" in done.stderr:
-            return None
-        raise HostError(f"nft {' '.join(arguments)}: {done.stderr.strip() or 'failed'}")
+        what = f"nft {' '.join(arguments)}"
+        try:
+            # Not run_command: this runs outside a module, too.
+            done = subprocess.run(  # pylint: disable=ansible-bad-function
+                [command, *arguments],
+                input=script,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
+                timeout=NFT_TIMEOUT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise HostError(f"{what}: no answer in {NFT_TIMEOUT} seconds") from None
+        except OSError as error:
+            raise HostError(f"{what}: {error.strerror}") from error
+        if done.returncode != 0:
+            raise HostError(f"{what}: {done.stderr.strip() or 'failed without a word'}")
+        return done.stdout
 
     def read(self, path: str) -> bytes | None:
         """See Host.read."""
@@ -108,7 +127,7 @@ class LinuxHost:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise HostError(f"cannot read {path}: {error.strerror}") from error
+            raise Damaged(f"cannot read {path}: {error.strerror}") from error
 
     def write(self, path: str, content: bytes, mode: int) -> None:
         """See Host.write."""
@@ -136,6 +155,8 @@ class LinuxHost:
             return sorted(os.path.join(directory, name) for name in os.listdir(directory))
         except FileNotFoundError:
             return None
+        except NotADirectoryError:
+            return []
         except OSError as error:
             raise HostError(f"cannot read {directory}: {error.strerror}") from error
 

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from dataclasses import dataclass
 
 from .._policy import describe, model
 from .._render import nftables, ruleset
 from . import paths, state
-from .system import Host, HostError
+from .system import Damaged, Host, HostError, Listing
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def plan(current: state.State, wanted: model.HostPolicy | None, engine: EngineFi
     steps = _steps(current, nftables.render(wanted))
     path = paths.engine_path(engine.digest)
     stale_engines = tuple(other for other in current.engines if other != path)
-    write_engine = path not in current.engines
+    write_engine = current.engines.get(path) != hashlib.sha256(engine.content).hexdigest()
     record = current.record
     same = record is not None and record.digest == wanted.digest and record.engine == engine.digest
     return Plan(
@@ -114,35 +115,62 @@ def _describe(policy: model.HostPolicy | None, engine: str) -> str:
 def apply(host: Host, planned: Plan) -> None:
     """Do what the plan says. Raises HostError; then the kernel holds the old policy or the new, whole.
 
-    The kernel comes before the record: if the engine dies in between, the record no longer vouches for the
-    kernel's table and the next run builds the table anew.
+    The record is written twice. First without the table's fingerprint: so a host that cannot be written to is
+    found before anything is in force, and if the engine dies in between, the next run sees drift and builds
+    the table anew.
     """
     if planned.write_engine:
-        host.write(paths.engine_path(planned.engine.digest), planned.engine.content, 0o755)
-    _take(host, planned.steps)
-    if planned.write_record and planned.policy is not None:
-        table = host.table(ruleset.FAMILY, ruleset.TABLE)
-        now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
-        content = state.record_content(planned.policy, planned.engine.digest, table, now)
-        host.write(paths.POLICY_FILE, content, 0o600)
+        path = paths.engine_path(planned.engine.digest)
+        host.remove(path)  # whatever is there in its place
+        host.write(path, planned.engine.content, 0o755)
+    if planned.write_record:
+        _put_in_force(host, planned)
+    else:
+        _take(host, planned.steps)
     for path in planned.remove:
         host.remove(path)
 
 
+def _put_in_force(host: Host, planned: Plan) -> None:
+    if planned.policy is None:
+        return
+    try:
+        before = host.read(paths.POLICY_FILE)
+    except Damaged:
+        host.remove(paths.POLICY_FILE)
+        before = None
+    _write_record(host, planned.policy, planned.engine, None)
+    try:
+        _take(host, planned.steps)
+    except HostError:
+        if before is None:
+            host.remove(paths.POLICY_FILE)
+        else:
+            host.write(paths.POLICY_FILE, before, 0o600)
+        raise
+    table = host.table(ruleset.FAMILY, ruleset.TABLE, whole=state.has_few_elements(planned.policy))
+    _write_record(host, planned.policy, planned.engine, table)
+
+
+def _write_record(host: Host, policy: model.HostPolicy, engine: EngineFile, table: Listing | None) -> None:
+    now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
+    host.write(paths.POLICY_FILE, state.record_content(policy, engine.digest, table, now), 0o600)
+
+
 def _take(host: Host, steps: tuple[ruleset.Step, ...]) -> None:
-    """Take the steps; when one fails, take back the ones before it that can be."""
+    """Take the steps; when one fails, take back the ones before it, unless packets have taken the new way."""
     for number, step in enumerate(steps):
         try:
             host.nft(step.script)
         except HostError as error:
-            for done in reversed(steps[:number]):
-                _take_back(host, done, error)
+            if all(done.undo for done in steps[:number]):
+                for done in reversed(steps[:number]):
+                    _take_back(host, done, error)
             raise
 
 
 def _take_back(host: Host, step: ruleset.Step, error: HostError) -> None:
     try:
-        if step.undo:
-            host.nft(step.undo)
+        host.nft(step.undo)
     except HostError as second:
         raise HostError(f"{error}; and what was added before it could not be removed: {second}") from error

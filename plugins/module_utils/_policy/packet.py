@@ -10,6 +10,7 @@ import typing as t
 from dataclasses import dataclass
 
 from . import model
+from .shown import name, shown
 
 Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
@@ -78,9 +79,10 @@ def packet(fields: t.Any) -> Packet:
     """
     if not isinstance(fields, t.Mapping):
         raise PacketError(f"packet: found {type(fields).__name__}, expected a mapping")
-    unknown = sorted(str(key) for key in fields if key not in FIELDS)
-    if unknown:
-        raise PacketError(f"packet.{unknown[0]}: unknown field, allowed: {', '.join(FIELDS)}")
+    for key in fields:
+        if key not in FIELDS:
+            text = name(key) if isinstance(key, str) else shown(key)
+            raise PacketError(f"packet.{text}: unknown field, allowed: {', '.join(FIELDS)}")
     for key in ("direction", "interface", "protocol", "src", "dst"):
         if fields.get(key) is None:
             raise PacketError(f"packet.{key}: missing")
@@ -103,8 +105,8 @@ def packet(fields: t.Any) -> Packet:
         }
     return Packet(
         direction=_choice(fields, "direction", DIRECTIONS),
-        interface=str(fields["interface"]),
-        out_interface=None if fields.get("out_interface") is None else str(fields["out_interface"]),
+        interface=_text(fields, "interface"),
+        out_interface=None if fields.get("out_interface") is None else _text(fields, "out_interface"),
         protocol=protocol,
         src=src,
         dst=dst,
@@ -126,7 +128,7 @@ def _protocol(value: t.Any) -> int:
         if _is_number(value) and int(value) <= 255:
             return int(value)
     raise PacketError(
-        f"packet.protocol: found {value!r}, allowed: a number from 0 to 255 or one of "
+        f"packet.protocol: found {shown(value)}, allowed: a number from 0 to 255 or one of "
         + ", ".join(model.PROTOCOL_NAMES.values())
     )
 
@@ -136,11 +138,17 @@ def _is_number(text: str) -> bool:
     return text.isdecimal() and len(text) <= 9
 
 
+def _text(fields: t.Mapping[str, t.Any], key: str) -> str:
+    if not isinstance(fields[key], str):
+        raise PacketError(f"packet.{key}: found {shown(fields[key])}, expected a string")
+    return str(fields[key])
+
+
 def _address(fields: t.Mapping[str, t.Any], key: str) -> Address:
     try:
         return ipaddress.ip_address(str(fields[key]))
     except ValueError:
-        raise PacketError(f"packet.{key}: found {fields[key]!r}, expected an IP address") from None
+        raise PacketError(f"packet.{key}: found {shown(fields[key])}, expected an IP address") from None
 
 
 def _number(fields: t.Mapping[str, t.Any], key: str, last: int) -> int | None:
@@ -151,7 +159,7 @@ def _number(fields: t.Mapping[str, t.Any], key: str, last: int) -> int | None:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= last:
         return int(value)
-    raise PacketError(f"packet.{key}: found {value!r}, allowed: a number from 0 to {last}")
+    raise PacketError(f"packet.{key}: found {shown(value)}, allowed: a number from 0 to {last}")
 
 
 def _choice(
@@ -159,5 +167,5 @@ def _choice(
 ) -> str:
     value = default if fields.get(key) is None else fields[key]
     if value not in allowed:
-        raise PacketError(f"packet.{key}: found {value!r}, allowed: {', '.join(allowed)}")
+        raise PacketError(f"packet.{key}: found {shown(value)}, allowed: {', '.join(allowed)}")
     return str(value)

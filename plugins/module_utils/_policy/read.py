@@ -32,10 +32,13 @@ from .model import (
     Side,
     Tier,
 )
+from .shown import name, shown
 
 _INTERFACE = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_TIER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SET_NAME = re.compile(r"[A-Za-z0-9:_-]{1,128}")
+_LENGTH = re.compile(r"[0-9]{1,3}")
 _FAMILIES = {4: (socket.AF_INET, 32), 6: (socket.AF_INET6, 128)}
 
 
@@ -59,7 +62,7 @@ def from_dict(value: t.Any) -> HostPolicy:
         raise at.error(f"found {type(value).__name__}, expected a mapping")
     found = value.get("format")
     if found is True or found != FORMAT:
-        raise at.to("format").error(f"found {found!r}, this version reads {FORMAT}")
+        raise at.to("format").error(f"found {shown(found)}, this version reads {FORMAT}")
     data = at.mapping(
         value, ("format", "node", "endpoints", "policies", "sets", "failsafes"), optional=("places",)
     )
@@ -69,8 +72,8 @@ def from_dict(value: t.Any) -> HostPolicy:
         endpoints=tuple(_endpoint(raw, here) for here, raw in at.to("endpoints").items(data["endpoints"])),
         policies={key: _policy(raw, here) for here, key, raw in at.to("policies").members(data["policies"])},
         sets={
-            here.pattern(name, _SET_NAME): _set(raw, here)
-            for here, name, raw in at.to("sets").members(data["sets"])
+            here.pattern(key, _SET_NAME): _set(raw, here)
+            for here, key, raw in at.to("sets").members(data["sets"])
         },
         failsafes=Failsafes(
             inbound=_failsafes(failsafes["inbound"], at.to("failsafes").to("inbound")),
@@ -94,9 +97,9 @@ def _check_references(policy: HostPolicy, at: _At) -> None:
         if key != member.key:
             raise at.to("policies").to(key).error(f"found the policy {member.key!r}")
         for rule in member.all_rules:
-            for name in rule.source.sets + rule.destination.sets:
-                if name not in policy.sets:
-                    raise at.to("sets").error(f"{name!r} is missing")
+            for member_set in rule.source.sets + rule.destination.sets:
+                if member_set not in policy.sets:
+                    raise at.to("sets").error(f"{shown(member_set)} is missing")
 
 
 def _endpoint(raw: t.Any, at: _At) -> Endpoint:
@@ -111,23 +114,23 @@ def _endpoint(raw: t.Any, at: _At) -> Endpoint:
 def _tier(raw: t.Any, at: _At) -> Tier:
     data = at.mapping(raw, ("name", "policies"))
     return Tier(
-        name=at.to("name").pattern(data["name"], _NAME), policies=at.to("policies").texts(data["policies"])
+        name=at.to("name").pattern(data["name"], _TIER), policies=at.to("policies").texts(data["policies"])
     )
 
 
 def _policy(raw: t.Any, at: _At) -> Policy:
     data = at.mapping(raw, ("kind", "name", INGRESS, EGRESS))
-    kind, name = at.to("kind").pattern(data["kind"], _NAME), at.to("name").pattern(data["name"], _NAME)
+    kind, named = at.to("kind").pattern(data["kind"], _NAME), at.to("name").pattern(data["name"], _NAME)
     rules = {
         direction: None
         if data[direction] is None
         else tuple(
-            _rule(rule, here, Origin(kind, name, direction, index))
+            _rule(rule, here, Origin(kind, named, direction, index))
             for index, (here, rule) in enumerate(at.to(direction).items(data[direction]))
         )
         for direction in (INGRESS, EGRESS)
     }
-    return Policy(kind=kind, name=name, ingress=rules[INGRESS], egress=rules[EGRESS])
+    return Policy(kind=kind, name=named, ingress=rules[INGRESS], egress=rules[EGRESS])
 
 
 def _rule(raw: t.Any, at: _At, origin: Origin) -> Rule:
@@ -141,7 +144,7 @@ def _rule(raw: t.Any, at: _At, origin: Origin) -> Rule:
         destination=_side(data["destination"], at.to("destination")),
     )
     if rule.protocol not in PORT_PROTOCOLS and (rule.source.ports or rule.destination.ports):
-        raise at.error(f"found ports and the protocol {rule.protocol!r}, which has none")
+        raise at.error(f"found ports and the protocol {shown(rule.protocol)}, which has none")
     return rule
 
 
@@ -150,10 +153,10 @@ def _side(raw: t.Any, at: _At) -> Side:
     ports = []
     for here, pair in at.to("ports").items(data["ports"]):
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise here.error(f"found {pair!r}, expected [first, last]")
+            raise here.error(f"found {shown(pair)}, expected [first, last]")
         first, last = here.number(pair[0], 65535), here.number(pair[1], 65535)
         if first > last:
-            raise here.error(f"found {pair!r}, expected [first, last]")
+            raise here.error(f"found {shown(pair)}, expected [first, last]")
         ports.append((first, last))
     return Side(sets=at.to("sets").texts(data["sets"]), ports=tuple(ports))
 
@@ -191,7 +194,7 @@ class _At:
         self._path = path
 
     def to(self, step: str | int) -> _At:
-        return _At(f"{self._path}[{step}]" if isinstance(step, int) else f"{self._path}.{step}")
+        return _At(f"{self._path}[{step}]" if isinstance(step, int) else f"{self._path}.{name(step)}")
 
     def error(self, message: str) -> PolicyFormatError:
         return PolicyFormatError(f"{self._path}: {message}")
@@ -213,18 +216,18 @@ class _At:
             raise self.error(f"found {type(value).__name__}, expected a mapping")
         for key, item in value.items():
             if not isinstance(key, str):
-                raise self.error(f"found the key {key!r}, expected strings as keys")
+                raise self.error(f"found the key {shown(key)}, expected strings as keys")
             yield self.to(str(key)), str(key), item
 
     def items(self, value: t.Any) -> t.Iterator[tuple[_At, t.Any]]:
         if not isinstance(value, (list, tuple)):
-            raise self.error(f"found {value!r}, expected a list")
+            raise self.error(f"found {shown(value)}, expected a list")
         for index, item in enumerate(value):
             yield self.to(index), item
 
     def text(self, value: t.Any) -> str:
         if not isinstance(value, str):
-            raise self.error(f"found {value!r}, expected a string")
+            raise self.error(f"found {shown(value)}, expected a string")
         return str(value)
 
     def texts(self, value: t.Any) -> tuple[str, ...]:
@@ -232,28 +235,31 @@ class _At:
 
     def pattern(self, value: t.Any, pattern: re.Pattern[str]) -> str:
         if not pattern.fullmatch(self.text(value)):
-            raise self.error(f"found {value!r}, allowed: {pattern.pattern}")
+            raise self.error(f"found {shown(value)}, allowed: {pattern.pattern}")
         return str(value)
 
     def number(self, value: t.Any, last: int) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= last:
-            raise self.error(f"found {value!r}, expected a number from 0 to {last}")
+            raise self.error(f"found {shown(value)}, expected a number from 0 to {last}")
         return int(value)
 
     def choice(self, value: t.Any, allowed: tuple[t.Any, ...]) -> t.Any:
         for one in allowed:
             if type(value) is not bool and value == one:
                 return one
-        raise self.error(f"found {value!r}, allowed: {', '.join(map(str, allowed))}")
+        raise self.error(f"found {shown(value)}, allowed: {', '.join(map(str, allowed))}")
 
     def network(self, value: t.Any, version: int) -> str:
         """A CIDR of one IP version. By inet_pton: a large set is read at every run on the host."""
         family, bits = _FAMILIES[version]
         address, _slash, length = self.text(value).partition("/")
         try:
-            socket.inet_pton(family, address)
-            if length.isascii() and length.isdecimal() and len(length) <= 3 and int(length) <= bits:
+            number = int.from_bytes(socket.inet_pton(family, address), "big")
+            host_bits = bits - int(length) if _LENGTH.fullmatch(length) else -1
+            if host_bits >= 0 and number % (1 << host_bits) == 0:
                 return str(value)
         except (OSError, ValueError):
             pass
-        raise self.error(f"found {value!r}, expected an IPv{version} network in CIDR notation")
+        raise self.error(
+            f"found {shown(value)}, expected an IPv{version} network in CIDR notation, without host bits"
+        )

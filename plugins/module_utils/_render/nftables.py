@@ -44,13 +44,14 @@ def counter_names(policy: model.Policy) -> dict[str, str]:
     A counter is named by what its rule says, not by where it stands: it goes on when other rules come and go.
     """
     found: dict[str, str] = {}
+    uses: dict[str, int] = {}
     for rule in policy.all_rules:
         meaning = dataclasses.replace(rule, origin=dataclasses.replace(rule.origin, rule=0))
         label = f"{policy.key}/{rule.origin.direction}/{rule.action}"
         name = ruleset.content_name(label[:MAX_NAME], label, repr(meaning))
-        while name in found.values():  # the same rule again, which never matches anything that is left
-            name += ".again"
-        found[rule.origin.path] = name
+        uses[name] = uses.get(name, 0) + 1
+        # The same rule again never matches anything that is left.
+        found[rule.origin.path] = name if uses[name] == 1 else f"{name}.{uses[name]}"
     return found
 
 

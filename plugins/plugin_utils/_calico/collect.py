@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from ansible.errors import AnsibleError
 
+from ansible_collections.netpolicy.host.plugins.module_utils._policy.shown import shown
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import resources, values
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.inventory import holds_template
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.places import Filled, place
@@ -96,6 +97,9 @@ def collect(inventory: Inventory, defined: Iterable[Definition]) -> Collected:
     warnings: list[Finding] = []
     variables = _HostVariables(inventory, findings)
     _refuse_resource_files(inventory, findings)
+    for file, directory in inventory.files_not_read():
+        message = f"Ansible does not read it, because there is the directory {directory}; move it into that"
+        findings.append(Finding("file", str(file), "netpolicy_*", message))
     aliases = variables.aliases()
     raw = [
         _filled_in(value, hosts, aliases)
@@ -150,7 +154,7 @@ def _values(
             return
     for value, hosts in rendered:
         if not isinstance(value, (list, tuple)):
-            refuse(f"found {values.found(value)}, expected a list of resources")
+            refuse(f"found {shown(value)}, expected a list of resources")
             return
         for resource in value:
             yield from _for_hosts(resource, hosts)
@@ -225,7 +229,7 @@ class _HostVariables:
                 continue
             owner = node if node in names else found.get(node)
             if owner is not None:
-                self._refuse(host, NODE, f"found {values.found(node)}, which host {owner} is already called")
+                self._refuse(host, NODE, f"found {shown(node)}, which host {owner} is already called")
             found.setdefault(node, host)
         return found
 

@@ -13,11 +13,14 @@ There is no public way from an action plugin to any of that. This is the only fi
 
 from __future__ import annotations
 
+import os
+import re
 import typing as t
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
+from ansible import constants
 from ansible.inventory.helpers import sort_groups
 from ansible.inventory.host import Host
 from ansible.parsing.vault import EncryptedString
@@ -32,6 +35,7 @@ if t.TYPE_CHECKING:
     from ansible.vars.hostvars import HostVars
 
 EXTRA_VARS = "extra vars"
+IGNORED_EXTENSIONS = tuple(constants.INVENTORY_IGNORE_EXTS)  # type: ignore[attr-defined]  # dynamic
 _TEMPLATE_MARKS = ("{{", "{%", "{#")
 _MAGIC = (
     "ansible_version",
@@ -43,6 +47,8 @@ _MAGIC = (
     "inventory_hostname_short",
     "playbook_dir",
 )
+
+_AS_VARS_PLUGIN: dict[str, t.Any] = {"cache": "all", "unsafe": True, "trusted_as_template": True}
 
 Layers = tuple[Mapping[str, t.Any], ...]
 
@@ -76,31 +82,62 @@ class Inventory:
         yield EXTRA_VARS, (), (self._variables.extra_vars,)
 
     def _read_layers(self, entity: Host | Group) -> Layers:
-        sources = self._inventory._sources  # noqa: SLF001
         layers: list[Mapping[str, t.Any]] = [entity.vars]
+        layers += self._inline.get((type(entity), entity.name), [])
         layers += [
-            get_vars_from_inventory_sources(self._loader, [source], [entity], "task") for source in sources
+            get_vars_from_inventory_sources(self._loader, [str(source)], [entity], "task")
+            for source in self._sources
         ]
         # Beside the playbook.
         layers.append(get_vars_from_path(self._loader, self._loader.get_basedir(), [entity], "task"))
-        layers += self._variables_of_files(entity)
+        for path in self._variable_paths(entity):
+            files = self._loader.find_vars_files(str(path.parent), path.name)
+            if len(files) > 1:
+                # One by one: merged, one definition of a name would win.
+                layers += [self._loader.load_from_file(file, **_AS_VARS_PLUGIN) for file in files]
         return tuple(layer for layer in layers if layer)
 
-    def _variables_of_files(self, entity: Host | Group) -> Iterator[Mapping[str, t.Any]]:
-        """The files of a directory such as group_vars/all/, one by one: merged, one definition would win."""
+    @cached_property
+    def _sources(self) -> list[Path]:
+        """The inventory's sources that are files or directories; a list of hosts is neither."""
+        named = [source for source in self._inventory._sources if source and "," not in source]  # noqa: SLF001
+        return [path for path in map(Path, named) if path.exists()]
+
+    def _variable_paths(self, entity: Host | Group) -> list[Path]:
+        """Where variables of an entity may be: .../group_vars/NAME, as a directory or with an extension."""
         kind = "host_vars" if isinstance(entity, Host) else "group_vars"
-        directories = [Path(self._loader.get_basedir())]
-        for source in self._inventory._sources:  # noqa: SLF001
-            path = Path(source)
-            if path.exists():
-                directories.append(path if path.is_dir() else path.parent)
-        for directory in dict.fromkeys(directories):
-            files = self._loader.find_vars_files(str(directory / kind), entity.name)
-            if len(files) > 1:
-                for file in files:
-                    yield self._loader.load_from_file(
-                        file, cache="all", unsafe=True, trusted_as_template=True
-                    )
+        directories = [path if path.is_dir() else path.parent for path in self._sources]
+        directories.append(Path(self._loader.get_basedir()))
+        return [directory / kind / entity.name for directory in dict.fromkeys(directories)]
+
+    @cached_property
+    def _inline(self) -> dict[tuple[type, str], list[Mapping[str, t.Any]]]:
+        """Variables that stand in inventory files themselves, by entity, file by file.
+
+        Ansible merges the groups and hosts of all its sources, and a name in two of them keeps one value. So
+        where there are several files, those that mention a variable of ours are read once more, each alone.
+        """
+        files = [file for source in self._sources for file in _inventory_files(source)]
+        found: dict[tuple[type, str], list[Mapping[str, t.Any]]] = {}
+        for file in files if len(files) > 1 else ():
+            if not _mentions_us(file) or _is_dynamic(file):
+                continue
+            alone = type(self._inventory)(self._loader, sources=[str(file)])
+            for entity in (*alone.groups.values(), *alone.hosts.values()):
+                found.setdefault((type(entity), entity.name), []).append(entity.vars)
+        return found
+
+    def files_not_read(self) -> list[tuple[Path, Path]]:
+        """Files with variables of ours that Ansible passes over, each with what it reads instead."""
+        entities = (*self._inventory.groups.values(), *self._inventory.hosts.values())
+        return [
+            (file, path)
+            for entity in entities
+            for path in self._variable_paths(entity)
+            if path.is_dir()
+            for file in (path.with_name(path.name + extension) for extension in (".yml", ".yaml", ".json"))
+            if file.is_file() and _mentions_us(file)
+        ]
 
     def variable(self, host: str, name: str) -> t.Any:
         """A host's variable, raw, by Ansible's precedence but without facts; None where it is not defined."""
@@ -137,6 +174,26 @@ class Inventory:
         magic = {name: known[name] for name in _MAGIC if name in known}
         variables = {**self._merged(host), **magic, "hostvars": self._hostvars}
         return Templar(loader=self._loader, variables=variables).template(value)
+
+
+def _inventory_files(source: Path) -> Iterator[Path]:
+    """The files that Ansible reads an inventory from: a file, or what is in a directory but variables."""
+    if source.is_file():
+        yield source
+        return
+    for path in sorted(source.iterdir()):
+        hidden = path.name.startswith(".") or path.suffix in IGNORED_EXTENSIONS
+        if not hidden and path.name not in ("group_vars", "host_vars"):
+            yield from _inventory_files(path)
+
+
+def _mentions_us(file: Path) -> bool:
+    return b"netpolicy_" in file.read_bytes()
+
+
+def _is_dynamic(file: Path) -> bool:
+    """Whether the file is a program or an inventory plugin's settings: reading it again would ask again."""
+    return os.access(file, os.X_OK) or re.search(rb"^plugin\s*:", file.read_bytes(), re.MULTILINE) is not None
 
 
 def _entry(kept: t.Any, host: str) -> Mapping[str, t.Any]:

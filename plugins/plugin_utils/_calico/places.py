@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: netpolicy.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module is private to the collection and may change at any time.
-"""Where a value was written: the only reader of ansible-core's origin tags.
+"""Where a value was written, and as what: the only reader of ansible-core's origin tags.
 
 ansible-core 2.19 and later tag strings, numbers, lists, dicts and keys with the file, line and column
 they come from. The class is internal to ansible-core, so without it there simply are no places.
@@ -9,6 +9,8 @@ they come from. The class is internal to ansible-core, so without it there simpl
 
 from __future__ import annotations
 
+import linecache
+import re
 import typing as t
 
 if t.TYPE_CHECKING:
@@ -28,12 +30,24 @@ except ImportError:  # another release of ansible-core keeps it elsewhere
     _origin_of = _no_tag
 
 
+_NUMBER = re.compile(r"[-+0-9_:.xXoObBa-fA-F]+")
+
+
 class Filled(dict[t.Any, t.Any]):
     """A mapping with some keys added or replaced, which still tells where the original was written."""
 
     def __init__(self, original: Mapping[t.Any, t.Any], **added: t.Any) -> None:
         super().__init__({**original, **added})
         self.original: Mapping[t.Any, t.Any] = original
+
+
+def written(value: t.Any) -> str | None:
+    """The text that a number was read from, where it can still be looked up in its file."""
+    origin = _origin_of(value)
+    if origin is None or not origin.path or not origin.line_num or not origin.col_num:
+        return None
+    found = _NUMBER.match(linecache.getline(origin.path, origin.line_num), origin.col_num - 1)
+    return found.group() if found else None
 
 
 def place(value: t.Any) -> str | None:

@@ -15,6 +15,7 @@ import typing as t
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from ansible_collections.netpolicy.host.plugins.module_utils._policy.shown import name, shown
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import values
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.places import place
 
@@ -31,7 +32,7 @@ class Finding:
 
     def __str__(self) -> str:
         where = f"{self.place}: " if self.place else ""
-        return f"{where}{self.kind} {self.name}: {self.path}: {self.message}"
+        return f"{where}{name(self.kind)} {name(self.name)}: {self.path}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Where:
 
     def at(self, step: str | int, value: t.Any) -> Where:
         """The position of a member: a key, or an index in a list."""
-        path = f"{self.path}[{step}]" if isinstance(step, int) else f"{self.path}.{step}"
+        path = f"{self.path}[{step}]" if isinstance(step, int) else f"{self.path}.{name(step)}"
         return Where(self.kind, self.name, self.findings, path.lstrip("."), place(value) or self.place)
 
     def refuse(self, message: str) -> None:
@@ -91,14 +92,14 @@ class mapping:  # noqa: N801  # reads as the word that it is in the tables of re
 
     def __call__(self, value: t.Any, where: Where) -> dict[str, t.Any] | None:
         if not isinstance(value, Mapping):
-            where.refuse(f"found {values.found(value)}, expected a mapping")
+            where.refuse(f"found {shown(value)}, expected a mapping")
             return None
         read = {}
         for key, content in value.items():
             if key in self.unserved and content not in ASKS_FOR_NOTHING:
                 where.at(key, content).refuse(f"not served by this version: {self.unserved[key]}")
             elif key not in self.fields and key not in self.unserved:
-                where.at(str(key), key).refuse(self._unknown(key))
+                where.at(_key_text(key), key).refuse(self._unknown(key))
             elif key in self.fields and content is not None:
                 read[str(key)] = self.fields[key](content, where.at(key, content))
         for key in self.required:
@@ -107,9 +108,13 @@ class mapping:  # noqa: N801  # reads as the word that it is in the tables of re
         return read
 
     def _unknown(self, key: t.Any) -> str:
-        close = difflib.get_close_matches(str(key), self.fields, n=1)
+        close = difflib.get_close_matches(_key_text(key)[:64], self.fields, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         return f"unknown field{hint or '.'} Allowed: {', '.join(self.fields)}"
+
+
+def _key_text(key: t.Any) -> str:
+    return key if isinstance(key, str) else shown(key)
 
 
 def sequence(read: Reader, most: int | None = None, repeats: bool = True) -> Reader:
@@ -117,7 +122,7 @@ def sequence(read: Reader, most: int | None = None, repeats: bool = True) -> Rea
 
     def reader(value: t.Any, where: Where) -> list[t.Any] | None:
         if not isinstance(value, (list, tuple)):
-            where.refuse(f"found {values.found(value)}, expected a list")
+            where.refuse(f"found {shown(value)}, expected a list")
             return None
         if most is not None and len(value) > most:
             where.refuse(f"found {len(value)} entries, allowed: at most {most}")
@@ -127,7 +132,7 @@ def sequence(read: Reader, most: int | None = None, repeats: bool = True) -> Rea
             at = where.at(index, item)
             member = read(item, at)
             if member is not None and not repeats and member in members:
-                at.refuse(f"found {values.found(item)} a second time")
+                at.refuse(f"found {shown(item)} a second time")
             elif member is not None:
                 members.append(member)
         return members

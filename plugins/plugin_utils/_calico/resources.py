@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
+from ansible_collections.netpolicy.host.plugins.module_utils._policy.shown import shown
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import values
-from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.places import Filled, place
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.places import Filled, place, written
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import (
     Finding,
     Reader,
@@ -114,11 +115,26 @@ def _metadata(name: Reader) -> mapping:
     return mapping({"name": name, "labels": single(values.labels), **_SERVER}, required=("name",))
 
 
+def _rule_selector(value: t.Any, where: Where) -> Selector | None:
+    """An empty selector of a rule is none: it does not limit the rule to known addresses, as all() does."""
+    if value == "":
+        return None
+    return t.cast("Selector | None", single(values.selector_expression)(value, where))
+
+
+def _port(value: t.Any, where: Where) -> model.PortRange | None:
+    text = written(value) if isinstance(value, int) else None
+    if text is not None and ":" in text:
+        where.refuse(f"found {value}: YAML reads {text} as a number in base 60; quote it: '{text}'")
+        return None
+    return t.cast("model.PortRange | None", single(values.port)(value, where))
+
+
 _ENTITY = mapping(
     {
         "nets": sequence(single(values.cidr), most=MAX_NETS),
-        "selector": single(values.selector_expression),
-        "ports": sequence(single(values.port), most=MAX_PORTS),
+        "selector": _rule_selector,
+        "ports": sequence(_port, most=MAX_PORTS),
     },
     unserved={
         "notNets": _NOT_YET,
@@ -351,7 +367,7 @@ def parse(value: t.Any, findings: list[Finding]) -> Resource | None:
     """Read one resource. None, with at least one more finding, where anything is wrong with it."""
     where = Where(kind="resource", name="?", findings=findings, place=place(value))
     if not isinstance(value, Mapping):
-        where.refuse(f"found {values.found(value)}, expected a resource (a mapping)")
+        where.refuse(f"found {shown(value)}, expected a resource (a mapping)")
         return None
     kind_name = value.get("kind")
     metadata = value.get("metadata")
@@ -388,13 +404,13 @@ def _kind(name: t.Any, where: Where) -> Kind | None:
     elif name is None:
         at.refuse(f"missing; allowed: {', '.join(KINDS)}")
     else:
-        at.refuse(f"found {values.found(name)}, allowed: {', '.join(KINDS)}")
+        at.refuse(f"found {shown(name)}, allowed: {', '.join(KINDS)}")
     return None
 
 
 def _api_version(value: t.Any, where: Where) -> None:
     if value != API_VERSION:
-        where.refuse(f"found {values.found(value)}, allowed: {API_VERSION}")
+        where.refuse(f"found {shown(value)}, allowed: {API_VERSION}")
 
 
 def parse_all(resources: t.Any) -> tuple[list[Resource], list[Finding]]:
@@ -402,7 +418,7 @@ def parse_all(resources: t.Any) -> tuple[list[Resource], list[Finding]]:
     findings: list[Finding] = []
     if not isinstance(resources, Iterable) or isinstance(resources, (str, bytes, Mapping)):
         where = Where(kind="resources", name="?", findings=findings, place=place(resources))
-        where.refuse(f"found {values.found(resources)}, expected a list of resources")
+        where.refuse(f"found {shown(resources)}, expected a list of resources")
         return [], findings
     parsed = [resource for value in resources if (resource := parse(value, findings)) is not None]
     return _distinct(parsed, findings), findings

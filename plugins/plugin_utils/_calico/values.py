@@ -15,6 +15,7 @@ import re
 import typing as t
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
+from ansible_collections.netpolicy.host.plugins.module_utils._policy.shown import shown
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import selector
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -41,33 +42,17 @@ class Refused(ValueError):
     """The value is not what it should be; the message says what was found and what is allowed."""
 
 
-def found(value: t.Any) -> str:
-    """How a message quotes a value: short, and as plain data whatever class carries it."""
-    if isinstance(value, t.Mapping):
-        return "a mapping"
-    if isinstance(value, (list, tuple)):
-        return "a list"
-    if value is None or isinstance(value, bool):
-        return str(value).lower().replace("none", "null")  # as YAML writes them
-    if isinstance(value, str):
-        quoted = repr(str(value))
-        return quoted if len(quoted) <= 80 else f"{quoted[:77]}..."
-    if isinstance(value, (int, float)):
-        return str(value)[:80]
-    return f"a value of type {type(value).__name__}"
-
-
 def text(value: t.Any) -> str:
     """Any string."""
     if not isinstance(value, str):
-        raise Refused(f"found {found(value)}, expected a string")
+        raise Refused(f"found {shown(value)}, expected a string")
     return str(value)
 
 
 def boolean(value: t.Any) -> bool:
     """true or false; words and numbers that some tools take for them are refused."""
     if not isinstance(value, bool):
-        raise Refused(f"found {found(value)}, allowed: true or false")
+        raise Refused(f"found {shown(value)}, allowed: true or false")
     return value
 
 
@@ -78,7 +63,7 @@ def order(value: t.Any) -> float:
             return float(value)
     except OverflowError:  # an integer beyond every float
         pass
-    raise Refused(f"found {found(value)}, expected a number")
+    raise Refused(f"found {shown(value)}, expected a number")
 
 
 def resource_name(value: t.Any) -> str:
@@ -94,7 +79,7 @@ def policy_name(value: t.Any) -> str:
 def _name(value: t.Any, pattern: re.Pattern[str], allowed: str) -> str:
     name = text(value)
     if not pattern.fullmatch(name) or len(name) > MAX_NAME:
-        raise Refused(f"found {found(name)}, allowed: {allowed}")
+        raise Refused(f"found {shown(name)}, allowed: {allowed}")
     return name
 
 
@@ -102,14 +87,14 @@ def node_name(value: t.Any) -> str:
     """The host that an endpoint is on. Inventory names may hold what resource names may not."""
     name = text(value)
     if not name.strip() or len(name) > MAX_NAME:
-        raise Refused(f"found {found(name)}, expected the name of a host")
+        raise Refused(f"found {shown(name)}, expected the name of a host")
     return name
 
 
 def tier(value: t.Any) -> str:
     """The tier of a policy. There is one."""
     if value != "default":
-        raise Refused(f"found {found(value)}; tiers are not served by this version, allowed: default")
+        raise Refused(f"found {shown(value)}; tiers are not served by this version, allowed: default")
     return "default"
 
 
@@ -119,22 +104,22 @@ def interface_name(value: t.Any) -> str:
     if name == "*":
         raise Refused("'*' (every interface) is not served by this version; name one interface")
     if not _INTERFACE.fullmatch(name) or name in (".", ".."):
-        raise Refused(f"found {found(name)}, allowed: 1 to 15 letters, digits, '_', '.', '-'")
+        raise Refused(f"found {shown(name)}, allowed: 1 to 15 letters, digits, '_', '.', '-'")
     return name
 
 
 def labels(value: t.Any) -> dict[str, str]:
     """A mapping of Kubernetes label keys to label values."""
     if not isinstance(value, t.Mapping):
-        raise Refused(f"found {found(value)}, expected a mapping of labels")
+        raise Refused(f"found {shown(value)}, expected a mapping of labels")
     read = {}
     for key, content in value.items():
         _label_key(key)
         if not isinstance(content, str):
-            raise Refused(f"label {key}: found {found(content)}, expected a string (quote it)")
+            raise Refused(f"label {key}: found {shown(content)}, expected a string (quote it)")
         if not _LABEL_VALUE.fullmatch(content) or len(content) > MAX_LABEL:
             raise Refused(
-                f"label {key}: found {found(content)}, allowed: up to 63 letters, digits, '-', '_', '.', "
+                f"label {key}: found {shown(content)}, allowed: up to 63 letters, digits, '-', '_', '.', "
                 "with a letter or digit at both ends"
             )
         read[str(key)] = str(content)
@@ -149,7 +134,7 @@ def _label_key(key: t.Any) -> None:
         or (slash and (not _RESOURCE_NAME.fullmatch(prefix) or len(prefix) > MAX_NAME))
     ):
         raise Refused(
-            f"label key {found(key)}, allowed: up to 63 letters, digits, '-', '_', '.', "
+            f"label key {shown(key)}, allowed: up to 63 letters, digits, '-', '_', '.', "
             "optionally after a DNS name and '/'"
         )
 
@@ -169,11 +154,11 @@ def selector_expression(value: t.Any) -> selector.Selector:
     if len(expression) > MAX_SELECTOR:
         raise Refused(f"found {len(expression)} characters, allowed: at most {MAX_SELECTOR}")
     if "global(" in expression:
-        raise Refused(f"found {found(expression)}, global() is not allowed here")
+        raise Refused(f"found {shown(expression)}, global() is not allowed here")
     try:
         return selector.parse(expression)
     except selector.SelectorError as error:
-        raise Refused(f"{error} in selector {found(expression)}") from None
+        raise Refused(f"{error} in selector {shown(expression)}") from None
 
 
 def action(value: t.Any) -> str:
@@ -182,21 +167,21 @@ def action(value: t.Any) -> str:
         return ACTIONS[value]
     if value == "Log":
         raise Refused(f"'Log' is not served by this version; allowed: {', '.join(ACTIONS)}")
-    raise Refused(f"found {found(value)}, allowed: {', '.join(ACTIONS)}")
+    raise Refused(f"found {shown(value)}, allowed: {', '.join(ACTIONS)}")
 
 
 def direction(value: t.Any) -> str:
     """An entry of a policy's types: Ingress or Egress."""
     if isinstance(value, str) and value in DIRECTIONS:
         return DIRECTIONS[value]
-    raise Refused(f"found {found(value)}, allowed: {', '.join(DIRECTIONS)}")
+    raise Refused(f"found {shown(value)}, allowed: {', '.join(DIRECTIONS)}")
 
 
 def ip_version(value: t.Any) -> int:
     """4 or 6."""
     if value in (4, 6) and isinstance(value, int):
         return int(value)
-    raise Refused(f"found {found(value)}, allowed: 4 or 6")
+    raise Refused(f"found {shown(value)}, allowed: 4 or 6")
 
 
 def protocol(value: t.Any) -> int | str:
@@ -206,7 +191,7 @@ def protocol(value: t.Any) -> int | str:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 255:
         return int(value)
     raise Refused(
-        f"found {found(value)}, allowed: {', '.join(PROTOCOLS)} (exactly so), or a number from 1 to 255"
+        f"found {shown(value)}, allowed: {', '.join(PROTOCOLS)} (exactly so), or a number from 1 to 255"
     )
 
 
@@ -222,12 +207,12 @@ def port(value: t.Any) -> model.PortRange:
             first = last = int(value)
         else:
             raise Refused(
-                f"found {found(value)}; named ports are not served by this version, allowed: {allowed}"
+                f"found {shown(value)}; named ports are not served by this version, allowed: {allowed}"
             )
     if isinstance(first, bool) or not isinstance(first, int) or not isinstance(last, int):
-        raise Refused(f"found {found(value)}, allowed: {allowed}")
+        raise Refused(f"found {shown(value)}, allowed: {allowed}")
     if not 1 <= first <= last <= 65535:
-        raise Refused(f"found {found(value)}, allowed: {allowed}")
+        raise Refused(f"found {shown(value)}, allowed: {allowed}")
     return int(first), int(last)
 
 
@@ -236,19 +221,29 @@ def address(value: t.Any) -> Address:
     written = text(value)
     try:
         if _ADDRESS.fullmatch(written):
-            return ipaddress.ip_address(written)
+            return _not_mapped(ipaddress.ip_address(written), written)
+    except Refused:
+        raise
     except ValueError:
         pass
-    raise Refused(f"found {found(written)}, expected an IP address without mask")
+    raise Refused(f"found {shown(written)}, expected an IP address without mask")
+
+
+def _not_mapped(read: Address, written: str) -> Address:
+    """The address, unless it is an IPv4 one written as IPv6: no packet carries it (RFC 4291, 2.5.5.2)."""
+    mapped = getattr(read, "ipv4_mapped", None)
+    if mapped is not None:
+        raise Refused(f"found {shown(written)}, an IPv4 address in IPv6 clothes: write '{mapped}'")
+    return read
 
 
 def cidr(value: t.Any) -> Network:
     """A network as a rule names it: a CIDR without host bits. Bare addresses are refused, as Calico does."""
     network = _network(value)
     if "/" not in value:
-        raise Refused(f"found {found(value)}, a rule needs a CIDR: write '{network}'")
+        raise Refused(f"found {shown(value)}, a rule needs a CIDR: write '{network}'")
     if str(network.network_address) != str(ipaddress.ip_interface(str(value)).ip):
-        raise Refused(f"found {found(value)}, which has host bits set: write '{network}'")
+        raise Refused(f"found {shown(value)}, which has host bits set: write '{network}'")
     return network
 
 
@@ -262,21 +257,26 @@ def _network(value: t.Any) -> Network:
     try:
         # The patterns keep out what only Python takes for a network: netmasks, zones, spaces.
         if _CIDR.fullmatch(written) or _ADDRESS.fullmatch(written):
-            return ipaddress.ip_network(written, strict=False)
+            network = ipaddress.ip_network(written, strict=False)
+            if network.prefixlen >= 96:
+                _not_mapped(network.network_address, written)
+            return network
+    except Refused:
+        raise
     except ValueError:
         pass
-    raise Refused(f"found {found(written)}, expected a CIDR such as '10.0.0.0/8' or 'fd00::/8'")
+    raise Refused(f"found {shown(written)}, expected a CIDR such as '10.0.0.0/8' or 'fd00::/8'")
 
 
 def addresses_by_interface(value: t.Any) -> dict[str, list[Address]]:
     """A mapping of interface names to an address or a list of addresses."""
     if not isinstance(value, t.Mapping):
-        raise Refused(f"found {found(value)}, expected a mapping of interface to addresses")
+        raise Refused(f"found {shown(value)}, expected a mapping of interface to addresses")
     read = {}
     for interface, members in value.items():
         listed = [members] if isinstance(members, str) else members
         if not isinstance(listed, (list, tuple)):
-            raise Refused(f"{interface}: found {found(members)}, expected a list of addresses")
+            raise Refused(f"{interface}: found {shown(members)}, expected a list of addresses")
         try:
             read[str(interface)] = [address(member) for member in listed]
         except Refused as refusal:

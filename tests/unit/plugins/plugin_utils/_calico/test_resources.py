@@ -1,0 +1,696 @@
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import sys
+import typing as t
+from collections import Counter
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
+from ansible_collections.netpolicy.host.plugins.module_utils._policy.shown import shown
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import resources, selector
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding
+from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._policy import samples
+from ansible_collections.netpolicy.host.tests.unit.plugins.plugin_utils._calico import corpus, written
+
+EVERYTHING = [
+    written.endpoint("web-1-eth0", {"role": "web"}, node="web-1", expectedIPs=["192.0.2.1", "2001:db8::1"]),
+    written.policy(
+        "web",
+        order=10,
+        selector="role == 'web'",
+        types=["Ingress", "Egress"],
+        ingress=[
+            {
+                "action": "Allow",
+                "ipVersion": 4,
+                "protocol": "TCP",
+                "source": {"nets": ["10.0.0.0/8"], "selector": "has(client)", "ports": [1024, "2000:3000"]},
+                "destination": {"ports": [80, "443"]},
+                "metadata": {"annotations": {"why": "web"}},
+            },
+            {"action": "Deny"},
+        ],
+        egress=[{"action": "Pass", "protocol": 47}],
+    ),
+    written.network_set("clients", ["10.1.2.3/8", "fd00::1"], {"client": ""}),
+]
+HOST = {"node": "node", "interfaceName": "eth0"}
+POSITIONS = list(samples.positions(EVERYTHING))
+
+
+def read(*written_values: object) -> list[t.Any]:
+    """Resources, none of which is refused."""
+    found, findings = resources.parse_all(list(written_values))
+    assert findings == []
+    return found
+
+
+def refusals(*written_values: object) -> list[tuple[str, str]]:
+    """Path and message of every finding."""
+    _found, findings = resources.parse_all(list(written_values))
+    return [(finding.path, finding.message) for finding in findings]
+
+
+def refusal(value: object) -> tuple[str, str]:
+    """Path and message of the only finding."""
+    (found,) = refusals(value)
+    return found
+
+
+# -- each kind ---------------------------------------------------------------------------------------
+
+
+def test_a_host_endpoint():
+    assert read(EVERYTHING[0]) == [
+        resources.HostEndpoint(
+            name="web-1-eth0",
+            labels={"role": "web"},
+            node="web-1",
+            interface="eth0",
+            expected_ips=(ipaddress.ip_address("192.0.2.1"), ipaddress.ip_address("2001:db8::1")),
+        )
+    ]
+
+
+def test_a_global_network_set():
+    assert read(EVERYTHING[2]) == [
+        resources.GlobalNetworkSet(
+            name="clients",
+            labels={"client": ""},
+            nets=(ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::1/128")),
+        )
+    ]
+
+
+def test_a_global_network_policy():
+    assert read(EVERYTHING[1]) == [
+        resources.GlobalNetworkPolicy(
+            name="web",
+            order=10.0,
+            selector=selector.parse("role == 'web'"),
+            types=frozenset({"ingress", "egress"}),
+            ingress=(
+                resources.Rule(
+                    action="allow",
+                    protocol=model.TCP,
+                    ip_version=4,
+                    source=resources.Entity(
+                        (ipaddress.ip_network("10.0.0.0/8"),),
+                        selector.parse("has(client)"),
+                        ((1024, 1024), (2000, 3000)),
+                    ),
+                    destination=resources.Entity(ports=((80, 80), (443, 443))),
+                ),
+                resources.Rule("deny", None, None, resources.Entity(), resources.Entity()),
+            ),
+            egress=(resources.Rule("pass", 47, None, resources.Entity(), resources.Entity()),),
+        )
+    ]
+
+
+def test_the_smallest_of_each_kind():
+    endpoint, policy, network_set = read(
+        written.endpoint(), written.policy(), written.resource("GlobalNetworkSet", "none", {})
+    )
+    assert (endpoint.labels, endpoint.expected_ips) == ({}, ())
+    assert (policy.order, policy.selector.canonical, policy.ingress) == (None, "all()", ())
+    assert (network_set.labels, network_set.nets) == ({}, ())
+
+
+def test_null_is_as_good_as_nothing():
+    def with_nulls(value: dict[str, t.Any], *keys: str) -> dict[str, t.Any]:
+        return {**value, "spec": {**value["spec"], **dict.fromkeys(keys)}}
+
+    assert read(
+        with_nulls(written.endpoint(), "expectedIPs", "profiles", "ports"),
+        with_nulls(written.policy(), "order", "selector", "types", "ingress", "egress", "tier", "preDNAT"),
+        with_nulls(written.resource("GlobalNetworkSet", "none", {}), "nets"),
+    ) == read(written.endpoint(), written.policy(), written.resource("GlobalNetworkSet", "none", {}))
+    rule = dict.fromkeys(("protocol", "ipVersion", "source", "destination", "icmp", "notProtocol", "http"))
+    assert read(written.policy(ingress=[{"action": "Allow", **rule}])) == read(
+        written.policy(ingress=[{"action": "Allow"}])
+    )
+
+
+def test_what_a_server_sets_is_ignored():
+    server: dict[str, t.Any] = {
+        "annotations": {"a": "b"},
+        "creationTimestamp": None,
+        "generation": 3,
+        "managedFields": [],
+        "resourceVersion": "12",
+        "selfLink": "/x",
+        "uid": "0000",
+    }
+    exported = written.endpoint()
+    exported["metadata"].update(server)
+    assert read(exported) == read(written.endpoint())
+
+
+@pytest.mark.parametrize(
+    "ingress, egress, types",
+    [
+        ([], [], {"ingress"}),
+        ([{"action": "Allow"}], [], {"ingress"}),
+        ([], [{"action": "Allow"}], {"egress"}),
+        ([{"action": "Allow"}], [{"action": "Allow"}], {"ingress", "egress"}),
+    ],
+)
+def test_types_follow_from_the_rules(ingress, egress, types):
+    (policy,) = read(written.policy(ingress=ingress, egress=egress))
+    assert policy.types == types
+    (policy,) = read(written.policy(ingress=ingress, egress=egress, types=[]))
+    assert policy.types == types
+    (policy,) = read(written.policy(ingress=ingress, egress=egress, types=["Egress"]))
+    assert policy.types == {"egress"}
+
+
+@pytest.mark.parametrize(
+    "rule, protocol, version",
+    [
+        ({"protocol": "ICMP"}, 1, 4),
+        ({"protocol": "ICMPv6"}, 58, 6),
+        # By name only.
+        ({"protocol": 1}, 1, None),
+        ({"protocol": 58}, 58, None),
+        ({"protocol": "TCP"}, 6, None),
+        ({"protocol": "SCTP", "ipVersion": 6}, 132, 6),
+        ({"protocol": "UDPLite"}, 136, None),
+        ({}, None, None),
+    ],
+)
+def test_the_ip_version_that_a_protocol_implies(rule, protocol, version):
+    (policy,) = read(written.policy(ingress=[{"action": "Allow", **rule}]))
+    assert (policy.ingress[0].protocol, policy.ingress[0].ip_version) == (protocol, version)
+
+
+# -- refusals ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["HostEndpoint", "GlobalNetworkPolicy", "GlobalNetworkSet"])
+@pytest.mark.parametrize("field", ["apiVersion", "metadata", "spec"])
+@pytest.mark.parametrize("null", [False, True])
+def test_missing_parts_of_a_resource(kind, field, null):
+    value = next(one for one in EVERYTHING if one["kind"] == kind)
+    value = {**value, field: None} if null else samples.without(value, (field,))
+    assert refusal(value) == (field, "missing")
+
+
+@pytest.mark.parametrize(
+    "value, path",
+    [
+        (samples.without(written.endpoint(), ("metadata", "name")), "metadata.name"),
+        (samples.without(written.endpoint(), ("spec", "node")), "spec.node"),
+        (samples.without(written.endpoint(), ("spec", "interfaceName")), "spec.interfaceName"),
+        (written.policy(ingress=[{}]), "spec.ingress[0].action"),
+        (written.policy(egress=[{"action": None}]), "spec.egress[0].action"),
+    ],
+)
+def test_missing_fields(value, path):
+    assert refusal(value) == (path, "missing")
+
+
+@pytest.mark.parametrize(
+    "steps, value, message",
+    [
+        ((), [], "found a list, expected a resource (a mapping)"),
+        (("apiVersion",), "v1", "found 'v1', allowed: projectcalico.org/v3"),
+        (("metadata",), "web", "found 'web', expected a mapping"),
+        (
+            ("metadata", "name"),
+            "Web",
+            "found 'Web', allowed: lower-case letters, digits, '-' and at most one '.'",
+        ),
+        (("metadata", "labels"), {"a": 5}, "label a: found 5, expected a string (quote it)"),
+        (("spec",), [], "found a list, expected a mapping"),
+        (("spec", "order"), "high", "found 'high', expected a number"),
+        (("spec", "selector"), "a = 'b'", None),
+        (("spec", "types"), "Ingress", "found 'Ingress', expected a list"),
+        (("spec", "types", 0), "ingress", "found 'ingress', allowed: Ingress, Egress"),
+        (("spec", "types", 1), "Ingress", "found 'Ingress' a second time"),
+        (("spec", "doNotTrack"), "yes", "found 'yes', allowed: true or false"),
+        (("spec", "applyOnForward"), 1, "found 1, allowed: true or false"),
+        (("spec", "ingress"), {}, "found a mapping, expected a list"),
+        (("spec", "ingress", 1), "Deny", "found 'Deny', expected a mapping"),
+        (("spec", "ingress", 1, "action"), "deny", "found 'deny', allowed: Allow, Deny, Pass"),
+        (
+            ("spec", "ingress", 1, "action"),
+            "Log",
+            "'Log' is not served by this version; allowed: Allow, Deny, Pass",
+        ),
+        (("spec", "ingress", 0, "ipVersion"), 5, "found 5, allowed: 4 or 6"),
+        (("spec", "egress", 0, "protocol"), "GRE", None),
+        (("spec", "ingress", 0, "source"), [], "found a list, expected a mapping"),
+        (("spec", "ingress", 0, "source", "nets", 0), "10.0.0.1", None),
+        (
+            ("spec", "ingress", 0, "source", "selector"),
+            "global()",
+            "found 'global()', global() is not allowed here",
+        ),
+        (
+            ("spec", "ingress", 0, "destination", "ports", 1),
+            "http",
+            (
+                "found 'http'; named ports are not served by this version, "
+                "allowed: a number from 1 to 65535 or a range 'first:last'"
+            ),
+        ),
+        (("spec", "ingress", 0, "metadata"), "why", "found 'why', expected a mapping"),
+    ],
+    ids=lambda value: None if isinstance(value, tuple) else str(value)[:12],
+)
+def test_a_refused_field_of_a_policy_is_named_by_its_path(steps, value, message):
+    _found, findings = resources.parse_all([samples.replaced(EVERYTHING[1], steps, value)])
+    (finding,) = findings
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
+    assert finding.path == path
+    assert message in (None, finding.message)
+    if steps:
+        assert finding.kind == "GlobalNetworkPolicy"
+        assert finding.name in ("web", "Web", "?")
+
+
+@pytest.mark.parametrize(
+    "value, path, message",
+    [
+        (written.endpoint(interface="*"), "spec.interfaceName", "not served by this version"),
+        (written.endpoint(interface="eth0 "), "spec.interfaceName", "allowed: 1 to 15 letters"),
+        (written.endpoint(node=" "), "spec.node", "expected the name of a host"),
+        (written.endpoint(expectedIPs=["192.0.2.1", "192.0.2.0/24"]), "spec.expectedIPs[1]", "without mask"),
+        (written.endpoint(expectedIPs="192.0.2.1"), "spec.expectedIPs", "expected a list"),
+        (written.endpoint(labels={"-": ""}), "metadata.labels", "label key '-'"),
+        (written.network_set("a", ["10.0.0.0/8", "any"]), "spec.nets[1]", "expected a CIDR"),
+        (written.network_set("a.b.C", []), "metadata.name", "lower-case"),
+        (
+            written.network_set("a", [], {"projectcalico.org/namespace": "default"}),
+            "metadata.labels",
+            "'projectcalico.org/namespace' is Calico's own",
+        ),
+    ],
+)
+def test_refused_fields_of_the_other_kinds(value, path, message):
+    found_path, found_message = refusal(value)
+    assert found_path == path
+    assert message in found_message
+
+
+UNTRACKED_ONLY = "this version serves untracked policy only: doNotTrack must be true"
+
+
+@pytest.mark.parametrize(
+    "flags, path, message",
+    [
+        ({"doNotTrack": False}, "spec.doNotTrack", UNTRACKED_ONLY),
+        ({"doNotTrack": None}, "spec.doNotTrack", UNTRACKED_ONLY),
+        ({"doNotTrack": None, "applyOnForward": None}, "spec.doNotTrack", UNTRACKED_ONLY),
+        (
+            {"applyOnForward": False},
+            "spec.applyOnForward",
+            "a policy with doNotTrack needs applyOnForward: true",
+        ),
+        (
+            {"applyOnForward": None},
+            "spec.applyOnForward",
+            "a policy with doNotTrack needs applyOnForward: true",
+        ),
+    ],
+)
+def test_a_policy_that_is_not_untracked_is_refused(flags, path, message):
+    assert refusal(written.policy(**flags)) == (path, message)
+
+
+@pytest.mark.parametrize(
+    "spec, path, message",
+    [
+        (
+            {"ingress": [{"action": "Allow"}] * 1025},
+            "spec.ingress",
+            "found 1025 entries, allowed: at most 1024",
+        ),
+        (
+            {"egress": [{"action": "Allow", "source": {"nets": ["10.0.0.0/8"] * 257}}]},
+            "spec.egress[0].source.nets",
+            "found 257 entries, allowed: at most 256",
+        ),
+        (
+            {"egress": [{"action": "Allow", "protocol": "TCP", "destination": {"ports": [1] * 51}}]},
+            "spec.egress[0].destination.ports",
+            "found 51 entries, allowed: at most 50",
+        ),
+    ],
+    ids=["rules", "nets", "ports"],
+)
+def test_limits(spec, path, message):
+    assert refusal(written.policy(**spec)) == (path, message)
+
+
+@pytest.mark.parametrize("count, limit", [("ingress", 1024), ("nets", 256), ("ports", 50)])
+def test_limits_are_inclusive(count, limit):
+    rule = {"action": "Allow", "protocol": "TCP"}
+    most: dict[str, dict[str, t.Any]] = {
+        "ingress": {"ingress": [rule] * limit},
+        "nets": {"ingress": [{**rule, "source": {"nets": ["10.0.0.0/8"] * limit}}]},
+        "ports": {"ingress": [{**rule, "source": {"ports": [1] * limit}}]},
+    }
+    assert len(read(written.policy(**most[count]))) == 1
+
+
+# -- combinations ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+@pytest.mark.parametrize("protocol", [None, "ICMP", "ICMPv6", "UDPLite", 47, 136])
+def test_ports_need_a_protocol_with_ports(side, protocol):
+    rule = {"action": "Allow", "protocol": protocol, side: {"ports": [80]}}
+    assert refusal(written.policy(ingress=[{"action": "Deny"}, rule])) == (
+        f"spec.ingress[1].{side}.ports",
+        "ports need the rule's protocol to be TCP, UDP or SCTP (6, 17 or 132)",
+    )
+
+
+@pytest.mark.parametrize("protocol", ["TCP", "UDP", "SCTP", 6, 17, 132])
+def test_protocols_with_ports(protocol):
+    read(written.policy(ingress=[{"action": "Allow", "protocol": protocol, "source": {"ports": [80]}}]))
+
+
+@pytest.mark.parametrize(
+    "rule, path, message",
+    [
+        ({"protocol": "ICMP", "ipVersion": 6}, "protocol", "ICMP is IPv4, but the rule's ipVersion is 6"),
+        ({"protocol": 1, "ipVersion": 6}, "protocol", "ICMP is IPv4, but the rule's ipVersion is 6"),
+        ({"protocol": "ICMPv6", "ipVersion": 4}, "protocol", "ICMPv6 is IPv6, but the rule's ipVersion is 4"),
+        ({"protocol": 58, "ipVersion": 4}, "protocol", "ICMPv6 is IPv6, but the rule's ipVersion is 4"),
+        ({"source": {"nets": ["10.0.0.0/8", "fd00::/8"]}}, "source.nets", "'fd00::/8' in a rule for IPv4"),
+        (
+            {"source": {"nets": ["fd00::/8"]}, "destination": {"nets": ["10.0.0.0/8"]}},
+            "destination.nets",
+            "'10.0.0.0/8' in a rule for IPv6",
+        ),
+        ({"ipVersion": 6, "source": {"nets": ["10.0.0.0/8"]}}, "source.nets", "in a rule for IPv6"),
+        ({"protocol": "ICMPv6", "destination": {"nets": ["10.0.0.0/8"]}}, "destination.nets", "for IPv6"),
+    ],
+)
+def test_a_rule_is_for_one_ip_version(rule, path, message):
+    found_path, found_message = refusal(written.policy(egress=[{"action": "Allow", **rule}]))
+    assert found_path == f"spec.egress[0].{path}"
+    assert message in found_message
+
+
+# -- what this version does not serve ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value, path",
+    [
+        *(
+            (written.policy(ingress=[{"action": "Allow", field: {"a": 1}}]), f"spec.ingress[0].{field}")
+            for field in ("notProtocol", "icmp", "notICMP", "http")
+        ),
+        *(
+            (
+                written.policy(egress=[{"action": "Allow", side: {field: ["a"]}}]),
+                f"spec.egress[0].{side}.{field}",
+            )
+            for side in ("source", "destination")
+            for field in (
+                "notNets",
+                "notSelector",
+                "notPorts",
+                "namespaceSelector",
+                "serviceAccounts",
+                "services",
+            )
+        ),
+        *(
+            (written.policy(**{field: "a"}), f"spec.{field}")
+            for field in (
+                "preDNAT",
+                "namespaceSelector",
+                "serviceAccountSelector",
+                "performanceHints",
+            )
+        ),
+        *(
+            (written.resource("HostEndpoint", "a", {**HOST, field: ["a"]}), f"spec.{field}")
+            for field in ("profiles", "ports")
+        ),
+    ],
+)
+def test_an_unserved_field_is_refused_by_name_with_the_reason(value, path):
+    found_path, message = refusal(value)
+    assert found_path == path
+    assert re.fullmatch("not served by this version: it .+", message)
+
+
+@pytest.mark.parametrize("nothing", [None, False, "", [], {}], ids=str)
+def test_an_unserved_field_that_asks_for_nothing_is_fine(nothing):
+    rule = {"action": "Allow", "source": {"notNets": nothing}, "icmp": nothing, "notProtocol": nothing}
+    written_values = [
+        written.policy(preDNAT=nothing, namespaceSelector=nothing, ingress=[rule]),
+        written.resource("HostEndpoint", "a", {**HOST, "profiles": nothing, "ports": nothing}),
+    ]
+    assert read(*written_values) == read(
+        written.policy(ingress=[{"action": "Allow"}]), written.resource("HostEndpoint", "a", HOST)
+    )
+
+
+def test_the_only_tier_may_be_named():
+    assert read(written.policy(tier="default")) == read(written.policy())
+    assert refusal(written.policy(tier="platform")) == (
+        "spec.tier",
+        "found 'platform'; tiers are not served by this version, allowed: default",
+    )
+
+
+@pytest.mark.parametrize("kind", sorted(resources.UNSERVED_KINDS))
+def test_an_unserved_kind_is_refused_by_name_with_the_reason(kind):
+    path, message = refusal(written.resource(kind, "any", {}))
+    assert path == "kind"
+    assert re.fullmatch(f"{kind} is not served by this version: it .+", message)
+
+
+@pytest.mark.parametrize(
+    "kind, message",
+    [
+        ("Pod", "found 'Pod', allowed: HostEndpoint, GlobalNetworkPolicy, GlobalNetworkSet"),
+        (
+            "hostendpoint",
+            "found 'hostendpoint', allowed: HostEndpoint, GlobalNetworkPolicy, GlobalNetworkSet",
+        ),
+        (5, "found 5, allowed: HostEndpoint, GlobalNetworkPolicy, GlobalNetworkSet"),
+        (["HostEndpoint"], "found a list, allowed: HostEndpoint, GlobalNetworkPolicy, GlobalNetworkSet"),
+        (None, "missing; allowed: HostEndpoint, GlobalNetworkPolicy, GlobalNetworkSet"),
+    ],
+    ids=str,
+)
+def test_an_unknown_kind(kind, message):
+    assert refusal({**written.endpoint(), "kind": kind}) == ("kind", message)
+
+
+@pytest.mark.parametrize(
+    "steps, misspelt, meant",
+    [
+        (("apiVersion",), "piVersion", "apiVersion"),
+        (("spec",), "specs", "spec"),
+        (("metadata", "name"), "nam", "name"),
+        (("spec", "doNotTrack"), "donottrack", "doNotTrack"),
+        (("spec", "ingress"), "ingres", "ingress"),
+        (("spec", "ingress", 0, "destination"), "destinations", "destination"),
+        (("spec", "ingress", 0, "source", "nets"), "net", "nets"),
+    ],
+)
+def test_a_misspelt_field_is_refused_with_the_one_that_was_meant(steps, misspelt, meant):
+    value = EVERYTHING[1]
+    without = samples.without(value, steps)
+    parent = samples.value_at(without, steps[:-1])
+    broken = samples.replaced(without, steps[:-1], {**parent, misspelt: samples.value_at(value, steps)})
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in (*steps[:-1], misspelt))
+    messages = dict(refusals(broken))
+    assert messages[path.lstrip(".")].startswith(f"unknown field; did you mean '{meant}'? Allowed: ")
+
+
+def test_an_unknown_field_that_resembles_none():
+    path, message = refusal(written.network_set("a", []) | {"status": {}})
+    assert path == "status"
+    assert message == "unknown field. Allowed: apiVersion, kind, metadata, spec"
+
+
+@pytest.mark.parametrize("key", [5, None, True, 1.5])
+def test_a_key_that_is_no_text_is_an_unknown_field(key):
+    path, message = refusal(written.policy(ingress=[{"action": "Allow", key: 1}]))
+    assert path == f"spec.ingress[0].{shown(key)}"
+    assert message.startswith("unknown field")
+
+
+# -- many findings, many resources -------------------------------------------------------------------
+
+
+def test_everything_that_is_wrong_is_found_at_once():
+    broken = written.policy(
+        "Web",
+        order="high",
+        ingress=[
+            {"action": "allow", "protocol": "tcp", "source": {"nets": ["10.0.0.1", "any"], "net": []}},
+            {"action": "Allow", "notPorts": [1]},
+        ],
+    )
+    paths = [path for path, _message in refusals(broken, "no resource", written.endpoint(node=""))]
+    assert paths == [
+        "metadata.name",
+        "spec.order",
+        "spec.ingress[0].action",
+        "spec.ingress[0].protocol",
+        "spec.ingress[0].source.nets[0]",
+        "spec.ingress[0].source.nets[1]",
+        "spec.ingress[0].source.net",
+        "spec.ingress[1].notPorts",
+        "",
+        "spec.node",
+    ]
+
+
+def test_a_finding_in_words():
+    _found, findings = resources.parse_all([written.endpoint("Web", node="")])
+    assert [str(finding) for finding in findings] == [
+        (
+            "HostEndpoint Web: metadata.name: found 'Web', allowed: "
+            "lower-case letters, digits, '-' and '.', at most 253 characters"
+        ),
+        "HostEndpoint Web: spec.node: found '', expected the name of a host",
+    ]
+    assert str(Finding("Kind", "name", "spec.x", "missing", "file.yml:3")) == (
+        "file.yml:3: Kind name: spec.x: missing"
+    )
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", b"bytes", {"kind": "HostEndpoint"}], ids=str)
+def test_resources_are_a_list(value):
+    found, findings = resources.parse_all(value)
+    assert found == []
+    assert [finding.message for finding in findings] == [
+        f"found {shown(value)}, expected a list of resources"
+    ]
+
+
+@pytest.mark.parametrize("value", [[], ()])
+def test_there_may_be_none(value):
+    assert resources.parse_all(value) == ([], [])
+
+
+@pytest.mark.parametrize("value", EVERYTHING, ids=lambda value: value["kind"])
+def test_equal_definitions_count_once(value):
+    assert read(value, value, dict(value)) == read(value)
+
+
+def test_definitions_are_compared_by_what_they_mean():
+    assert len(read(written.policy(selector="a=='b'"), written.policy(selector='a == "b"'))) == 1
+    assert len(read(written.policy(order=1), written.policy(order=1.0, ingress=[]))) == 1
+    assert len(read(written.network_set("a", ["10.1.0.0/8"]), written.network_set("a", ["10.0.0.0/8"]))) == 1
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        (written.endpoint(), written.endpoint(interface="eth1")),
+        (written.endpoint(), written.endpoint(labels={"a": "b"})),
+        (written.policy(), written.policy(order=1)),
+        (written.policy(), written.policy(ingress=[{"action": "Deny"}])),
+        (written.network_set("a", []), written.network_set("a", ["10.0.0.0/8"])),
+    ],
+)
+def test_different_definitions_of_one_name_are_refused(one, other):
+    assert refusals(one, other) == [("metadata.name", "defined twice with different content")]
+
+
+def test_one_name_in_two_kinds_is_fine():
+    assert len(read(written.endpoint("a"), written.policy("a"), written.network_set("a", []))) == 3
+
+
+# -- fuzz --------------------------------------------------------------------------------------------
+
+
+@given(samples.junk())
+def test_any_value_is_read_or_refused(value):
+    resources.parse_all(value)
+    found, findings = resources.parse_all([value])
+    assert found == []
+    assert findings
+
+
+@given(st.sampled_from(POSITIONS), samples.junk())
+def test_anything_anywhere_is_read_or_refused(steps, value):
+    found, findings = resources.parse_all(samples.replaced(EVERYTHING, steps, value))
+    for finding in findings:
+        assert finding.message
+        assert isinstance(finding.path, str)
+    if len(steps) > 1:
+        assert len(found) == (2 if findings else 3)
+
+
+@given(st.sampled_from([steps for steps in POSITIONS if len(steps) > 1]), samples.junk())
+def test_an_unknown_key_anywhere_is_refused(steps, value):
+    if not isinstance(samples.value_at(EVERYTHING, steps), dict):
+        return
+    if steps[-1] in ("labels", "annotations"):
+        return
+    grown = {**samples.value_at(EVERYTHING, steps), "neverHeardOf": value}
+    _found, findings = resources.parse_all(samples.replaced(EVERYTHING, steps, grown))
+    assert [finding.path.rpartition(".")[2] for finding in findings] == ["neverHeardOf"]
+
+
+# -- fixtures and the corpus -------------------------------------------------------------------------
+
+SEEDS = corpus.CHECKOUT / "tests" / "fixtures" / "seeds"
+
+
+@pytest.mark.parametrize(
+    "file", ["memcached.yml", "memcached-clients-endpoints.yml", "memcached-clients-set.yml", "redis.yml"]
+)
+def test_the_published_examples_are_valid(file):
+    text = (SEEDS / file).read_text(encoding="utf-8").replace("<NODE_IP>", "192.0.2.1")
+    assert read(*yaml.safe_load_all(text))
+
+
+SERVED = ("HostEndpoint", "GlobalNetworkPolicy", "GlobalNetworkSet")
+VALIDATOR = corpus.cases("validator.json", lambda case: case["kind"] in SERVED)
+
+
+def is_unserved(finding: Finding) -> bool:
+    return "this version" in finding.message
+
+
+@pytest.mark.parametrize("case", VALIDATOR)
+def test_corpus_validator(case):
+    _found, findings = resources.parse_all([case["object"]])
+    if case["valid"]:
+        assert [finding for finding in findings if not is_unserved(finding)] == []
+    else:
+        assert findings
+
+
+@pytest.mark.skipif(len(VALIDATOR) == 1, reason="there is no conformance corpus")
+def test_corpus_validator_counts(capsys):
+    counts: Counter[str] = Counter()
+    for parameter in VALIDATOR:
+        case = parameter.values[0]
+        _found, findings = resources.parse_all([case["object"]])
+        reason = (
+            "for what this version does not serve"
+            if all(map(is_unserved, findings))
+            else "for another reason"
+        )
+        outcome = f"refused {reason}" if findings else "accepted"
+        counts[f"{'valid' if case['valid'] else 'invalid'}, {outcome}"] += 1
+    assert not counts["invalid, accepted"]
+    assert not counts["valid, refused for another reason"]
+    with capsys.disabled():
+        sys.stdout.write(f"\ncorpus validator.json: {dict(sorted(counts.items()))}\n")
