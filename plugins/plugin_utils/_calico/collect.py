@@ -108,13 +108,15 @@ def collect(inventory: Inventory, defined: Iterable[Definition]) -> Collected:
     ]
     parsed, wrong = resources.parse_all(raw)
     findings += wrong
-    labelled = [_with_group_labels(resource, inventory) for resource in parsed]
+    labelled = [_with_group_labels(_by_host(resource, aliases), inventory) for resource in parsed]
     endpoints = [one for one in labelled if isinstance(one, resources.HostEndpoint)]
     hosts = set(inventory.hosts)
-    for endpoint in endpoints:
-        if endpoint.node not in hosts:
-            message = f"found {endpoint.node!r}, and no host of the inventory has that name or {NODE}"
-            warnings.append(Finding("HostEndpoint", endpoint.name, "spec.node", message, endpoint.place))
+    for resource in labelled:
+        path, node = _node_of(resource)
+        if node is not None and node not in hosts:
+            message = f"found {shown(node)}, and no host of the inventory has that name or {NODE}"
+            kind = type(resource).__name__
+            warnings.append(Finding(kind, resource.name, path, message, resource.place))
     return Collected(labelled, _addresses(endpoints, hosts, variables), findings, warnings)
 
 
@@ -197,6 +199,23 @@ def _filled_in(resource: t.Any, hosts: tuple[str, ...], aliases: Mapping[str, st
         return resource
     name = f"{spec['node']}-{spec['interfaceName']}"
     return Filled(resource, metadata=Filled(metadata, name=name))
+
+
+def _node_of(resource: resources.Resource) -> tuple[str, str | None]:
+    """The path and the value of the node that a resource is about; None where it is about none."""
+    if isinstance(resource, resources.HostEndpoint):
+        return "spec.node", resource.node
+    if isinstance(resource, resources.FelixConfiguration) and resource.name != resources.FELIX_DEFAULT:
+        return "metadata.name", resource.name[len(resources.FELIX_NODE) :]
+    return "", None
+
+
+def _by_host(resource: resources.Resource, aliases: Mapping[str, str]) -> resources.Resource:
+    """Settings of a node are known by the inventory's name of the host."""
+    _path, node = _node_of(resource)
+    if isinstance(resource, resources.FelixConfiguration) and node is not None and node in aliases:
+        return replace(resource, name=resources.FELIX_NODE + aliases[node])
+    return resource
 
 
 def _with_group_labels(resource: resources.Resource, inventory: Inventory) -> resources.Resource:

@@ -89,6 +89,8 @@ class mapping:  # noqa: N801  # reads as the word that it is in the tables of re
     fields: Mapping[str, Reader]
     required: tuple[str, ...] = ()
     unserved: Mapping[str, str] = field(default_factory=dict)
+    others: str = "unknown field"
+    """What to say of a field that is in neither table."""
 
     def __call__(self, value: t.Any, where: Where) -> dict[str, t.Any] | None:
         if not isinstance(value, Mapping):
@@ -110,7 +112,7 @@ class mapping:  # noqa: N801  # reads as the word that it is in the tables of re
     def _unknown(self, key: t.Any) -> str:
         close = difflib.get_close_matches(_key_text(key)[:64], self.fields, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        return f"unknown field{hint or '.'} Allowed: {', '.join(self.fields)}"
+        return f"{self.others}{hint or '.'} Allowed: {', '.join(self.fields)}"
 
 
 def _key_text(key: t.Any) -> str:

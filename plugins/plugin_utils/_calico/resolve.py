@@ -20,7 +20,10 @@ from typing import TYPE_CHECKING
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resources import (
+    FELIX_DEFAULT,
+    FELIX_NODE,
     Entity,
+    FelixConfiguration,
     GlobalNetworkPolicy,
     GlobalNetworkSet,
     HostEndpoint,
@@ -66,6 +69,7 @@ class Resolver:
         members = list(resources)
         self._endpoints = sorted(_of(HostEndpoint, members), key=lambda endpoint: endpoint.name)
         self._policies = sorted(_of(GlobalNetworkPolicy, members), key=_policy_order)
+        self._felix = {member.name: member for member in _of(FelixConfiguration, members)}
         self._network_sets = sorted(_of(GlobalNetworkSet, members), key=lambda member: member.name)
         self._addresses = addresses or {}
         self._address_set = cache(self._select)
@@ -83,9 +87,21 @@ class Resolver:
             endpoints=tuple(endpoints),
             policies={key: self._compiled[key] for key in used},
             sets={name: self._sets[name] for key in used for name in self._sets_used[key]},
-            failsafes=DEFAULT_FAILSAFES,
+            failsafes=self._failsafes(node),
             places=places,
         )
+
+    def _failsafes(self, node: str) -> model.Failsafes:
+        """The node's own setting, or that of all, or the built-in one; an empty list is a setting, too."""
+        found = DEFAULT_FAILSAFES
+        for name in (FELIX_DEFAULT, FELIX_NODE + node):
+            felix = self._felix.get(name)
+            if felix is not None:
+                found = model.Failsafes(
+                    inbound=found.inbound if felix.inbound is None else felix.inbound,
+                    outbound=found.outbound if felix.outbound is None else felix.outbound,
+                )
+        return found
 
     def findings(self) -> list[Finding]:
         """What is valid but probably not meant: selectors that stand for nothing, or for the unknown."""

@@ -32,6 +32,7 @@ if t.TYPE_CHECKING:
 
 API_VERSION = "projectcalico.org/v3"
 NAMESPACE_LABEL = "projectcalico.org/namespace"
+FELIX_DEFAULT, FELIX_NODE = "default", "node."
 MAX_RULES, MAX_NETS, MAX_PORTS = 1024, 256, 50
 
 
@@ -98,7 +99,17 @@ class GlobalNetworkSet:
     place: str | None = field(default=None, compare=False)
 
 
-Resource = HostEndpoint | GlobalNetworkPolicy | GlobalNetworkSet
+@dataclass(frozen=True)
+class FelixConfiguration:
+    """Settings of all hosts (named `default`) or of one (`node.<name>`). None leaves a setting as it is."""
+
+    name: str
+    inbound: tuple[model.Failsafe, ...] | None
+    outbound: tuple[model.Failsafe, ...] | None
+    place: str | None = field(default=None, compare=False)
+
+
+Resource = HostEndpoint | GlobalNetworkPolicy | GlobalNetworkSet | FelixConfiguration
 
 
 # -- fields ------------------------------------------------------------------------------------------
@@ -255,6 +266,30 @@ _GLOBAL_NETWORK_POLICY = mapping(
     },
 )
 
+_PROTO_PORT = mapping(
+    {
+        "protocol": single(values.failsafe_protocol),
+        "port": single(values.failsafe_port),
+        "net": single(values.set_member),
+    },
+    required=("protocol", "port"),
+)
+
+
+def _failsafe(value: t.Any, where: Where) -> model.Failsafe | None:
+    before = len(where.findings)
+    read = _PROTO_PORT(value, where)
+    if read is None or len(where.findings) > before:
+        return None
+    net = read.get("net")
+    return model.Failsafe(read["protocol"], read["port"], None if net is None else str(net))
+
+
+_FELIX_CONFIGURATION = mapping(
+    {"failsafeInboundHostPorts": sequence(_failsafe), "failsafeOutboundHostPorts": sequence(_failsafe)},
+    others="not served by this version, or unknown",
+)
+
 _GLOBAL_NETWORK_SET = mapping({"nets": sequence(single(values.set_member))})
 
 
@@ -314,6 +349,26 @@ def _global_network_set(
     )
 
 
+def _felix_configuration(
+    metadata: Mapping[str, t.Any], spec: Mapping[str, t.Any], where: Where
+) -> FelixConfiguration:
+    name = metadata["name"]
+    if name != FELIX_DEFAULT and not name.startswith(FELIX_NODE):
+        where.at("metadata", None).at("name", None).refuse(
+            f"found {shown(name)}, allowed: {FELIX_DEFAULT}, or {FELIX_NODE}<name of a node>"
+        )
+    return FelixConfiguration(
+        name=name,
+        inbound=_tuple_or_none(spec.get("failsafeInboundHostPorts")),
+        outbound=_tuple_or_none(spec.get("failsafeOutboundHostPorts")),
+        place=where.place,
+    )
+
+
+def _tuple_or_none(members: list[model.Failsafe] | None) -> tuple[model.Failsafe, ...] | None:
+    return None if members is None else tuple(members)
+
+
 @dataclass(frozen=True)
 class Kind:
     """How a kind of resource is read: its metadata, its spec, and the value they become."""
@@ -327,11 +382,12 @@ KINDS = {
     "HostEndpoint": Kind(single(values.resource_name), _HOST_ENDPOINT, _host_endpoint),
     "GlobalNetworkPolicy": Kind(single(values.policy_name), _GLOBAL_NETWORK_POLICY, _global_network_policy),
     "GlobalNetworkSet": Kind(single(values.resource_name), _GLOBAL_NETWORK_SET, _global_network_set),
+    "FelixConfiguration": Kind(single(values.node_name), _FELIX_CONFIGURATION, _felix_configuration),
 }
 
 UNSERVED_KINDS = {
     **dict.fromkeys(
-        ("FelixConfiguration", "Profile", "StagedGlobalNetworkPolicy", "Tier"),
+        ("Profile", "StagedGlobalNetworkPolicy", "Tier"),
         "it is a kind of Calico that is not enforced here yet",
     ),
     **dict.fromkeys(

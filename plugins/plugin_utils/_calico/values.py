@@ -216,6 +216,21 @@ def port(value: t.Any) -> model.PortRange:
     return int(first), int(last)
 
 
+def failsafe_protocol(value: t.Any) -> int:
+    """The protocol of a failsafe port, as Calico's API writes it."""
+    allowed = {model.PROTOCOL_NAMES[number]: number for number in model.PORT_PROTOCOLS}
+    if isinstance(value, str) and value in allowed:
+        return allowed[value]
+    raise Refused(f"found {shown(value)}, allowed: {', '.join(allowed)}")
+
+
+def failsafe_port(value: t.Any) -> int:
+    """The port of a failsafe: a number."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535:
+        return int(value)
+    raise Refused(f"found {shown(value)}, allowed: a number from 0 to 65535")
+
+
 def address(value: t.Any) -> Address:
     """An IP address without mask or zone."""
     written = text(value)

@@ -68,7 +68,7 @@ def test_addresses_are_those_of_the_nodes_own_interfaces():
         written.endpoint("a", {"x": ""}),
         written.endpoint("b", {"x": ""}, interface="eth1", expectedIPs=["192.0.2.99"]),
         written.endpoint("c", {"x": ""}, interface="eth2"),
-        written.endpoint("d", {"x": ""}, node="other"),
+        written.endpoint("d", {"x": ""}, node="other", interface="eth9"),
     ]
     addresses = {"eth0": ["192.0.2.1", "fd00::1"], "eth1": ["192.0.2.2"], "eth9": ["192.0.2.9"]}
     compiled = FILTERS["compile"]([*endpoints, POLICY], node="node", addresses=addresses)

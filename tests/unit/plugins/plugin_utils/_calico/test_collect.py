@@ -723,6 +723,35 @@ def test_every_object_is_read_once(site):
     assert [dict(one) for one in definition.value] == [written.network_set("all", [])]
 
 
+def test_what_is_merged_and_read_file_by_file_counts_once(site):
+    site.write(
+        {
+            "inventory/group_vars/all/a.yml": defined(a_set("a")),
+            "inventory/group_vars/all/b.yml": defined(a_set("b"), name="netpolicy_resources_b"),
+        }
+    )
+    found = [one.variable for one in collect.definitions(site.read())]
+    assert sorted(found) == ["netpolicy_resources", "netpolicy_resources_b"]
+
+
+@pytest.mark.parametrize(
+    "ports, refused", [("[10:20]", True), ("['10:20']", False), ("[20]", False), ("[0x50]", False)]
+)
+def test_a_range_that_yaml_reads_as_a_number_in_base_60_is_refused(site, ports, refused):
+    rule = f"{{action: Allow, protocol: TCP, destination: {{ports: {ports}}}}}"
+    spec = f"{{doNotTrack: true, applyOnForward: true, ingress: [{rule}]}}"
+    site.write(
+        {
+            "inventory/group_vars/all.yml": defined(
+                f"{{{API}kind: GlobalNetworkPolicy, metadata: {{name: web}}, spec: {spec}}}"
+            )
+        }
+    )
+    found = [(path, message) for _kind, _name, path, message in findings(site.collect())]
+    message = "found 620: YAML reads 10:20 as a number in base 60; quote it: '10:20'"
+    assert found == ([("spec.ingress[0].destination.ports[0]", message)] if refused else [])
+
+
 @pytest.mark.parametrize("where", ["inventory/group_vars/web.yml", "inventory/host_vars/lone.yml"])
 def test_files_of_resources_are_refused_by_name(site, where):
     site.write({where: "netpolicy_resource_files: [calico.yml]\n"})

@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Failsafe ports that the user chooses: for all hosts, for one, or none at all."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resolve import (
+    DEFAULT_FAILSAFES,
+    Resolver,
+)
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resources import parse_all
+from ansible_collections.netpolicy.host.tests.unit.plugins.plugin_utils._calico.site import Site
+
+SSH = {"protocol": "TCP", "port": 2222}
+
+
+def felix(name="default", **spec):
+    return {
+        "apiVersion": "projectcalico.org/v3",
+        "kind": "FelixConfiguration",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
+def failsafes(*members, node="web-1"):
+    parsed, findings = parse_all(members)
+    assert findings == []
+    return Resolver(parsed).host_policy(node).failsafes
+
+
+def test_without_a_setting_they_are_those_of_calico():
+    assert failsafes() == DEFAULT_FAILSAFES
+
+
+def test_a_setting_of_one_direction_leaves_the_other():
+    found = failsafes(felix(failsafeInboundHostPorts=[SSH]))
+    assert found == model.Failsafes((model.Failsafe(6, 2222),), DEFAULT_FAILSAFES.outbound)
+
+
+def test_an_empty_list_turns_them_off():
+    found = failsafes(felix(failsafeInboundHostPorts=[], failsafeOutboundHostPorts=[]))
+    assert found == model.Failsafes((), ())
+
+
+def test_a_null_is_no_setting():
+    assert failsafes(felix(failsafeInboundHostPorts=None)) == DEFAULT_FAILSAFES
+
+
+def test_a_setting_of_the_node_goes_before_that_of_all():
+    every, one = felix(failsafeInboundHostPorts=[]), felix("node.web-1", failsafeInboundHostPorts=[SSH])
+    assert failsafes(every, one).inbound == (model.Failsafe(6, 2222),)
+    assert failsafes(one, every, node="web-2").inbound == ()
+
+
+def test_a_net_limits_the_peers():
+    entry = {"protocol": "UDP", "port": 53, "net": "192.0.2.53/32"}
+    found = failsafes(felix(failsafeOutboundHostPorts=[entry]))
+    assert found.outbound == (model.Failsafe(17, 53, "192.0.2.53/32"),)
+
+
+@pytest.mark.parametrize(
+    "spec, path, message",
+    [
+        (
+            {"failsafeInboundHostPorts": [{"port": 22}]},
+            "spec.failsafeInboundHostPorts[0].protocol",
+            "missing",
+        ),
+        (
+            {"failsafeInboundHostPorts": [{"protocol": "tcp", "port": 22}]},
+            "spec.failsafeInboundHostPorts[0].protocol",
+            "found 'tcp', allowed: TCP, UDP, SCTP",
+        ),
+        (
+            {"failsafeOutboundHostPorts": [SSH, {"protocol": "TCP", "port": 65536}]},
+            "spec.failsafeOutboundHostPorts[1].port",
+            "found 65536, allowed: a number from 0 to 65535",
+        ),
+        (
+            {"failsafeInboundHostPorts": [{**SSH, "net": "resolver"}]},
+            "spec.failsafeInboundHostPorts[0].net",
+            "found 'resolver', expected a CIDR",
+        ),
+        ({"xdpEnabled": True}, "spec.xdpEnabled", "not served by this version, or unknown"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_its_path(spec, path, message):
+    _parsed, (finding,) = parse_all([felix(**spec)])
+    assert finding.path == path
+    assert finding.message.startswith(message)
+
+
+def test_a_name_is_default_or_of_a_node():
+    _parsed, (finding,) = parse_all([felix("web-1")])
+    assert finding.path == "metadata.name"
+    assert "allowed: default, or node.<name of a node>" in finding.message
+
+
+def test_a_node_may_be_called_by_its_other_name_and_an_unknown_one_warns(tmp_path):
+    members = [felix("node.alias", failsafeInboundHostPorts=[SSH]), felix("node.nobody")]
+    hosts = {"web-1": {"netpolicy_node": "alias"}}
+    variables = {"netpolicy_resources": members}
+    site = Site(tmp_path).write({"hosts.yml": json.dumps({"all": {"hosts": hosts, "vars": variables}})})
+    found = site.collect(sources=["hosts.yml"])
+    assert [(warning.name, warning.path) for warning in found.warnings] == [("node.nobody", "metadata.name")]
+    assert Resolver(found.resources).host_policy("web-1").failsafes.inbound == (model.Failsafe(6, 2222),)
