@@ -27,7 +27,7 @@ class Row:
 def fastest(*works: Callable[[], object], rounds: int = ROUNDS) -> list[float]:
     """The fastest of some rounds of each work, in seconds. They alternate, so that noise meets all alike."""
     best = [float("inf")] * len(works)
-    for _ in range(rounds):
+    for _unused in range(rounds):
         for index, work in enumerate(works):
             started = time.perf_counter()
             work()

@@ -101,7 +101,7 @@ class Kernel:
             with self._host.entered():
                 self._senders = {
                     (name, version): opened.enter_context(_sender(name, version))
-                    for _, name in _cables()
+                    for _unused, name in _cables()
                     for version in (4, 6)
                 }
             self.nft(_observer())
@@ -135,7 +135,7 @@ class Kernel:
         with peer.entered():
             # The far ends have nothing to say of their own.
             Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
-            network.apply([f"link set p{index} up" for index, _ in _cables()])
+            network.apply([f"link set p{index} up" for index, _unused in _cables()])
 
     def nft(self, script: str) -> None:
         """Load a script, as `nft -f` does; CommandError with nft's message if the kernel refuses it."""
@@ -267,7 +267,7 @@ def _observer() -> str:
     lines = ["table inet observer {"]
     lines += [f"set {stage} {{ typeof @nh,16,16; size 65535; flags dynamic; }}" for stage in _STAGES]
     for hook in ("prerouting", "output"):
-        for priority in sorted({priority for priority, _ in _STAGES.values()}):
+        for priority in sorted({priority for priority, _unused in _STAGES.values()}):
             head = f"type filter hook {hook} priority {priority}; policy accept;"
             lines.append(f"chain {hook}{-priority} {{ {head}")
             lines += [
@@ -276,7 +276,7 @@ def _observer() -> str:
                 if when == priority
                 for family, field in _FIELDS.items()
             ]
-            if priority == max(when for when, _ in _STAGES.values()):
+            if priority == max(when for when, _unused in _STAGES.values()):
                 lines.append("drop")
             lines.append("}")
     return "\n".join([*lines, "}", ""])

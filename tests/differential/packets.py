@@ -182,6 +182,6 @@ def _crc32c(data: bytes) -> int:
     value = 0xFFFFFFFF
     for byte in data:
         value ^= byte
-        for _ in range(8):
+        for _unused in range(8):
             value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
     return value ^ 0xFFFFFFFF

@@ -165,7 +165,7 @@ _EDITS: Final[tuple[Callable[[_Rules], _Rules], ...]] = (
 def failsafe_lists(draw: DrawFn) -> tuple[model.Failsafe, ...]:
     """A few failsafe ports, with and without a net; two may differ in the net alone."""
     entries = []
-    for _ in range(draw(st.integers(0, 3))):
+    for _unused in range(draw(st.integers(0, 3))):
         version = draw(st.sampled_from((None, 4, 6)))
         entry = model.Failsafe(
             protocol=draw(st.sampled_from(model.PORT_PROTOCOLS)),

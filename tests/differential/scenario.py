@@ -54,7 +54,7 @@ def scenarios(draw: DrawFn, packets: int) -> tuple[Step, ...]:
     """A few steps with so many packets each, every policy made from the one before it."""
     steps: list[Step] = []
     state: Parts | None = None
-    for _ in range(draw(st.integers(1, MAX_STEPS))):
+    for _unused in range(draw(st.integers(1, MAX_STEPS))):
         state = draw(parts() if state is None else changed_parts(state))
         policy = state.host_policy()
         # Packets by the thousand are too many for hypothesis to draw.

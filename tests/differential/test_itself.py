@@ -127,7 +127,7 @@ def _faulty_tables() -> Iterator[tuple[str, list[str]]]:
 def batches():
     """A few batches of packets; nearly always the first finds whatever there is to find."""
     source = samples(POLICY, Random(1))
-    return (tuple(islice(source, MAX_BATCH)) for _ in range(5))
+    return (tuple(islice(source, MAX_BATCH)) for _unused in range(5))
 
 
 def _differs(kernel: Kernel, packets: tuple[Sample, ...]) -> bool:

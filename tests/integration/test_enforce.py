@@ -463,7 +463,7 @@ class TestInfo:
     def test_rules_are_counted_by_their_names(self, lab: Lab) -> None:
         path = inventory(lab, resources(ports=(22222,)))
         site(lab, path).check()
-        for _ in range(3):
+        for _unused in range(3):
             lab["peer"].run(
                 "python3",
                 "-c",

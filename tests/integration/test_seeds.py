@@ -24,7 +24,7 @@ NUMBER = 200
 @pytest.fixture(scope="module", params=["memcached-set", "memcached-endpoints", "redis"])
 def enforced(request: pytest.FixtureRequest) -> Iterator[Stage]:
     """The scenario with its policy in force, and its clients made known in one of the two ways."""
-    name, _, clients = request.param.partition("-")
+    name, _unused, clients = request.param.partition("-")
     with running(SCENARIOS[name]) as stage:
         for client in stage.clients:
             # Without a rule about states a client would track nothing whatever the policy says.

@@ -53,12 +53,12 @@ def _down(options: argparse.Namespace) -> None:
         print(f"Lab {lab_id} is gone.")
 
 
-def _reap(_: argparse.Namespace) -> None:
+def _reap(_unused: argparse.Namespace) -> None:
     removed = reaper.reap()
     print(f"Removed what was left of: {', '.join(removed)}." if removed else "Nothing was left behind.")
 
 
-def _list(_: argparse.Namespace) -> None:
+def _list(_unused: argparse.Namespace) -> None:
     records = list(state.labs())
     if not records:
         print("No labs.")

@@ -147,7 +147,7 @@ def fill(host: Host, *, dst: str, dport: int = 443, room: int = 0, sources: str 
     flows = _flows(sources)
     # Some entries may come or go by themselves meanwhile, and some of these may be there already: look, and
     # add.
-    for _ in range(5):
+    for _unused in range(5):
         missing = wanted - count(host)
         if missing <= 0:
             break

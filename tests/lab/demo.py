@@ -57,7 +57,7 @@ class Report:
     @property
     def holds(self) -> bool:
         """Whether every claim does."""
-        return all(holds for _, holds in self.claims)
+        return all(holds for _unused, holds in self.claims)
 
 
 class Narrator:

@@ -110,7 +110,7 @@ class Host:
         """Whether a socket of the host listens on that TCP port."""
         for table in ("tcp", "tcp6"):
             for line in Path(f"/proc/{self.pid}/net/{table}").read_text().splitlines()[1:]:
-                _, local, _, state = line.split()[:4]
+                _unused, local, _unused, state = line.split()[:4]
                 if state == _LISTENING and int(local.rpartition(":")[2], 16) == port:
                     return True
         return False

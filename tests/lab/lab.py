@@ -122,7 +122,7 @@ class Lab:
         network.apply(network.bridges(self.plan), inside=self.plan.controller)
         network.apply(network.cables(self.plan, self.plan.hosts), inside=self.plan.controller)
         (self.memory / "hosts").mkdir()
-        _, client_key = host.make_key(self.key, f"netpolicy-lab-{self.id}")
+        _unused, client_key = host.make_key(self.key, f"netpolicy-lab-{self.id}")
         # ssh keeps the sockets of its shared connections here; their names must be short.
         self.control_sockets.mkdir(mode=0o700)
         known = []

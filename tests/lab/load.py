@@ -109,7 +109,7 @@ async def run(load: Load) -> Outcome:
             reasons[await _one(load, family, source)] += 1
 
     started = time.monotonic()
-    await asyncio.gather(*(work() for _ in range(min(load.concurrency, load.number))))
+    await asyncio.gather(*(work() for _unused in range(min(load.concurrency, load.number))))
     seconds = time.monotonic() - started
     succeeded = reasons.pop(None, 0)
     named = {str(reason): count for reason, count in reasons.items()}

@@ -182,7 +182,8 @@ def make_plan(lab_id: str, hosts: Iterable[str | HostSpec], root: str = "/") -> 
         interfaces = []
         for index, interface in enumerate(spec.interfaces):
             taken = [
-                pair for _, pair in zip(range(interface.addresses), free[interface.network], strict=False)
+                pair
+                for _unused, pair in zip(range(interface.addresses), free[interface.network], strict=False)
             ]
             if len(taken) < interface.addresses:
                 raise ValueError(f"the network {interface.network} has no more addresses")
@@ -192,8 +193,8 @@ def make_plan(lab_id: str, hosts: Iterable[str | HostSpec], root: str = "/") -> 
                     network=interface.network,
                     peer=f"v{host_index}-{index}",
                     mac=_mac(lab_id, host_index, index),
-                    ipv4=tuple(str(address) for address, _ in taken),
-                    ipv6=tuple(str(address) for _, address in taken),
+                    ipv4=tuple(str(address) for address, _unused in taken),
+                    ipv6=tuple(str(address) for _unused, address in taken),
                 )
             )
         planned.append(PlannedHost(spec.name, namespace(lab_id, spec.name), tuple(interfaces)))

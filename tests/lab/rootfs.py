@@ -161,7 +161,7 @@ def write_layer(upper: Path, root: Path, files: Mapping[str, File]) -> None:
 
 def _place(upper: Path, root: Path, path: str, owner: int = 0) -> Path:
     """Where in the layer ``path`` is, with its directory made."""
-    parent, _, name = path.rpartition("/")
+    parent, _unused, name = path.rpartition("/")
     return _directory(upper, root, parent, owner) / name
 
 

@@ -245,7 +245,7 @@ class _At:
 
     def choice(self, value: t.Any, allowed: tuple[t.Any, ...]) -> t.Any:
         for one in allowed:
-            if type(value) is not bool and value == one:
+            if not isinstance(value, bool) and value == one:
                 return one
         raise self.error(f"found {shown(value)}, allowed: {', '.join(map(str, allowed))}")
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import typing as t
 
 import pytest
 
@@ -19,7 +20,7 @@ from ansible_collections.netpolicy.host.tests.unit.plugins.plugin_utils._calico.
 SSH = {"protocol": "TCP", "port": 2222}
 
 
-def felix(name="default", **spec):
+def felix(name: str = "default", **spec: t.Any) -> dict[str, t.Any]:
     return {
         "apiVersion": "projectcalico.org/v3",
         "kind": "FelixConfiguration",
@@ -28,7 +29,7 @@ def felix(name="default", **spec):
     }
 
 
-def failsafes(*members, node="web-1"):
+def failsafes(*members: t.Any, node: str = "web-1") -> model.Failsafes:
     parsed, findings = parse_all(members)
     assert findings == []
     return Resolver(parsed).host_policy(node).failsafes
