@@ -81,7 +81,7 @@ def _written(policies: _artefact.Policies, dest: str | None) -> Path:
         parent = Path(constants.DEFAULT_LOCAL_TMP)  # type: ignore[attr-defined]  # dynamic
         return _artefact.write_temporary(policies, parent)
     except _artefact.ArtefactError as error:
-        raise AnsibleActionFail(str(error)) from error
+        raise AnsibleActionFail(str(error)) from None
 
 
 def _nothing(inventory: Inventory, defined: list[collecting.Definition]) -> str:
@@ -91,7 +91,8 @@ def _nothing(inventory: Inventory, defined: list[collecting.Definition]) -> str:
     return (
         "No resources: no host and no group of the inventory defines a variable whose name begins with "
         f"{collecting.PREFIX}. Looked at {len(inventory.hosts)} hosts. group_vars beside a playbook of your "
-        "own are not loaded for a playbook of a collection: keep them beside the inventory."
+        "own are not loaded for a playbook of a collection: keep them beside the inventory, "
+        "or use the role netpolicy.host.enforce from your playbook."
     )
 
 

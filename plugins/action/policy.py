@@ -66,4 +66,4 @@ class ActionModule(EngineAction):
         try:
             return _artefact.read(Path(compiled["directory"]), host)
         except _artefact.ArtefactError as error:
-            raise AnsibleActionFail(str(error)) from error
+            raise AnsibleActionFail(str(error)) from None

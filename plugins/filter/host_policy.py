@@ -19,7 +19,7 @@ def verdict(policy: t.Any, packet: t.Any) -> dict[str, t.Any]:
     try:
         return evaluator.verdict(read.from_dict(policy), packets.packet(packet)).to_dict()
     except (read.PolicyFormatError, packets.PacketError) as error:
-        raise AnsibleFilterError(f"netpolicy.host.verdict: {error}") from error
+        raise AnsibleFilterError(f"netpolicy.host.verdict: {error}") from None
 
 
 def nftables(policy: t.Any) -> str:
@@ -27,7 +27,7 @@ def nftables(policy: t.Any) -> str:
     try:
         return renderer.text(read.from_dict(policy))
     except read.PolicyFormatError as error:
-        raise AnsibleFilterError(f"netpolicy.host.nftables: {error}") from error
+        raise AnsibleFilterError(f"netpolicy.host.nftables: {error}") from None
 
 
 class FilterModule:

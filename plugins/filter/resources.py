@@ -23,7 +23,7 @@ def validate(resources: t.Any) -> list[dict[str, str]]:
     ]
 
 
-def compile_policy(resources: t.Any, node: t.Any, addresses: t.Any = None) -> dict[str, t.Any]:
+def compile_policy(resources: t.Any, node: t.Any = None, addresses: t.Any = None) -> dict[str, t.Any]:
     """Resources -> the policy of one node, as a plain dict."""
     parsed, findings = calico.parse_all(resources)
     if findings:
@@ -34,7 +34,7 @@ def compile_policy(resources: t.Any, node: t.Any, addresses: t.Any = None) -> di
     try:
         by_interface = values.addresses_by_interface(addresses or {})
     except values.Refused as refusal:
-        raise AnsibleFilterError(f"netpolicy.host.compile: addresses: {refusal}") from refusal
+        raise AnsibleFilterError(f"netpolicy.host.compile: addresses: {refusal}") from None
     own = {
         one.name: by_interface[one.interface]
         for one in parsed

@@ -15,7 +15,7 @@ description:
   - Collects Calico v3 resources from every variable whose name begins with C(netpolicy_resources), of every
     host and group of the inventory and of extra vars, whatever C(--limit) says. Every definition counts, also
     same-named ones in a parent and a child group.
-  - Validates them, resolves selectors to addresses, and writes one policy for each host that has a host
+  - Validates them, resolves selectors to addresses, and makes one policy for each host that has a host
     endpoint. If anything is wrong the task fails with all findings, and nothing is written.
   - Runs on the controller alone, connects to no host, and runs in check mode too. Use it with C(run_once).
 extends_documentation_fragment:
@@ -31,8 +31,11 @@ attributes:
 options:
   dest:
     description:
-      - Directory on the controller in which the compiled policies are kept for review, a file for each host,
-        in check mode too. Files of hosts that have no policy any more are removed from it.
+      - Directory on the controller in which the compiled policies are kept for review, in check mode too.
+      - It must be empty, or one that compile has filled before. A relative path counts from the current
+        directory.
+      - It gets a C(hosts/NAME.json) for each host of the inventory; the HostPolicy is under C(policy), and
+        null for a host without endpoint. Files of hosts that have left the inventory are removed.
       - By default they live in the run's own temporary directory and are gone after it.
     type: path
 seealso:

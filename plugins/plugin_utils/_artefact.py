@@ -89,6 +89,10 @@ def write_review(policies: Policies, directory: Path) -> Path:
         host: json.dumps(json.loads(_text(policy)), indent=1, sort_keys=True) + "\n"
         for host, policy in policies.items()
     }
+    if not (directory / SUMMARY).exists() and directory.is_dir() and any(directory.iterdir()):
+        raise ArtefactError(
+            f"{directory} holds other things than compiled policies; name a directory of its own"
+        )
     try:
         _fill(directory, texts, policies)
         wanted = {_file(directory, host) for host in policies}

@@ -31,7 +31,7 @@ def selected_by(labels: t.Any, selector: t.Any) -> bool:
     try:
         return selectors.parse(str(selector)).matches(labels)
     except selectors.SelectorError as error:
-        raise AnsibleFilterError(f"netpolicy.host.selected_by: {error} in {str(selector)!r}") from error
+        raise AnsibleFilterError(f"netpolicy.host.selected_by: {error} in {str(selector)!r}") from None
 
 
 class TestModule:

@@ -8,7 +8,7 @@ import itertools
 import struct
 from dataclasses import dataclass
 
-from ansible_collections.netpolicy.host.plugins.module_utils._policy import model, verdict
+from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.module_utils._policy.packet import Address, Packet, packet
 
 AH = 51
@@ -69,22 +69,9 @@ class Sample:
             "sport": self.sport,
             "dport": self.dport,
         }
-        if self.protocol in (model.ICMP, model.ICMPV6) and not self._is_forged_discovery:
+        if self.protocol in model.ICMP_PROTOCOLS:
             fields |= {"icmp_type": self.icmp_type, "icmp_code": self.icmp_code}
-        return packet(fields)
-
-    @property
-    def _is_forged_discovery(self) -> bool:
-        """Whether it claims to be neighbour discovery but came through a router (RFC 4861).
-
-        The reference is told no hop limit and takes it to be right; such a packet is therefore described to
-        it without its type, as any other ICMPv6.
-        """
-        return (
-            self.protocol == model.ICMPV6
-            and self.icmp_type in verdict.NEIGHBOUR_DISCOVERY_TYPES
-            and self.hop_limit != 255
-        )
+        return packet({**fields, "hop_limit": self.hop_limit})
 
 
 def ip_packet(sample: Sample, key: int) -> bytes:
@@ -137,11 +124,11 @@ def _upper_layer(sample: Sample) -> bytes:
         return _with_checksum(sample, sample.protocol, segment, 6)
     if sample.protocol == model.SCTP:
         return _sctp(sample)
-    if sample.protocol == model.ICMPV6 and sample.version == 6:
+    if sample.protocol == model.ICMPV6:
         # Twenty bytes suffice for a neighbour solicitation's target.
         message = struct.pack("!BBHI", sample.icmp_type, sample.icmp_code, 0, 0) + bytes(16) + payload
         return _with_checksum(sample, model.ICMPV6, message, 2)
-    if sample.protocol == model.ICMP and sample.version == 4:
+    if sample.protocol == model.ICMP:
         message = struct.pack("!BBHHH", sample.icmp_type, sample.icmp_code, 0, 1, 1) + payload
         return message[:2] + struct.pack("!H", _checksum(message)) + message[4:]
     return struct.pack("!HHHH", sample.sport, sample.dport, 0, 0) + payload

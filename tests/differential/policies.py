@@ -52,6 +52,7 @@ PREFIXES: Final = {
     6: (128, 128, 128, 127, 126, 125, 124, 120, 112, 64, 63, 32, 7, 1, 0),
 }
 PORTS: Final = (0, 1, 22, 53, 80, 443, 1023, 1024, 11211, 32767, 32768, 65534, 65535)
+ICMP_TYPES: Final = (0, 3, 8, 128, 129, 254)
 # Some have no ports, and some have what only looks like ports to us (33, 136).
 PROTOCOLS: Final = (
     model.TCP,
@@ -109,8 +110,22 @@ def port_ranges(draw: DrawFn) -> tuple[model.PortRange, ...]:
 def sides(draw: DrawFn, *, with_ports: bool) -> model.Side:
     """What a rule asks of one side: often nothing."""
     number = draw(st.sampled_from((0, 0, 0, 1, 1, 2)))
-    names = draw(st.permutations(SET_NAMES))[:number] if number else []
-    return model.Side(sets=tuple(names), ports=draw(port_ranges()) if with_ports else ())
+    negated = draw(st.sampled_from((0, 0, 0, 1)))
+    names = draw(st.permutations(SET_NAMES)) if number or negated else []
+    return model.Side(
+        sets=tuple(names[:number]),
+        ports=draw(port_ranges()) if with_ports else (),
+        not_sets=tuple(names[number : number + negated]),
+        not_ports=draw(port_ranges()) if with_ports and draw(st.integers(0, 3)) == 0 else (),
+    )
+
+
+@st.composite
+def icmp_matches(draw: DrawFn, *, often: bool) -> model.Icmp | None:
+    """A type, with or without a code; mostly none."""
+    if draw(st.integers(0, 1 if often else 9)) != 0:
+        return None
+    return model.Icmp(draw(st.sampled_from(ICMP_TYPES)), draw(st.sampled_from((None, None, 0, 1, 4))))
 
 
 @st.composite
@@ -125,6 +140,9 @@ def rules(draw: DrawFn, origin: model.Origin) -> model.Rule:
         ip_version=draw(st.sampled_from((None, None, None, 4, 6))),
         source=draw(sides(with_ports=with_ports)),
         destination=draw(sides(with_ports=with_ports)),
+        not_protocol=draw(st.sampled_from((None,) * 8 + PROTOCOLS[:6])),
+        icmp=draw(icmp_matches(often=protocol in model.ICMP_PROTOCOLS)),
+        not_icmp=draw(icmp_matches(often=protocol in model.ICMP_PROTOCOLS)),
     )
 
 
@@ -203,12 +221,7 @@ def tidy(policy: model.HostPolicy) -> model.HostPolicy:
     """The policy without what its endpoints do not refer to."""
     keys = {key for endpoint in policy.endpoints for tier in endpoint.untracked for key in tier.policies}
     members = {key: member for key, member in policy.policies.items() if key in keys}
-    names = {
-        name
-        for member in members.values()
-        for rule in member.all_rules
-        for name in rule.source.sets + rule.destination.sets
-    }
+    names = {name for member in members.values() for rule in member.all_rules for name in rule.all_sets}
     sets = {name: each for name, each in policy.sets.items() if name in names}
     return replace(policy, policies=members, sets=sets)
 

@@ -49,6 +49,7 @@ class Aim:
     sports: tuple[model.PortRange, ...] = ()
     dports: tuple[model.PortRange, ...] = ()
     icmp_types: tuple[int, ...] = ()
+    icmp_codes: tuple[int, ...] = ()
     hop_limit: int = 64
 
 
@@ -80,7 +81,7 @@ def _sample(policy: model.HostPolicy, aim: Aim, chance: Random) -> Sample:
         sport=_port(aim.sports, chance, beside=astray == "sport"),
         dport=_port(aim.dports, chance, beside=astray == "dport"),
         icmp_type=chance.choice(types),
-        icmp_code=chance.choice((0, 0, 1, 4)),
+        icmp_code=chance.choice(aim.icmp_codes if aim.icmp_codes and astray != "code" else (0, 0, 1, 4)),
         hop_limit=chance.choice((1, 64, 254, 255)) if astray == "hops" else aim.hop_limit,
         tcp_flags=chance.choice(_TCP_FLAGS),
         extension=chance.choice(EXTENSIONS[version]),
@@ -100,6 +101,7 @@ _WAYS: Final = (
     "sport",
     "dport",
     "type",
+    "code",
     "hops",
 )
 
@@ -123,22 +125,28 @@ def _at_rules(policy: model.HostPolicy) -> Iterator[Aim]:
         for direction in _DIRECTIONS:
             for tier in endpoint.untracked:
                 for rule in policy.tier_rules(tier, direction):
+                    icmp = rule.icmp or rule.not_icmp
                     for version in (4, 6) if rule.ip_version is None else (rule.ip_version,):
+                        protocol = rule.protocol
+                        if protocol is None and icmp is not None:
+                            protocol = model.ICMP_PROTOCOLS[version == 6]
                         yield Aim(
                             direction=direction,
                             interface=endpoint.interface,
                             version=version,
-                            protocol=rule.protocol,
+                            protocol=protocol,
+                            icmp_types=() if icmp is None else (icmp.type,),
+                            icmp_codes=() if icmp is None or icmp.code is None else (icmp.code,),
                             sources=_common(policy, rule.source, version),
                             destinations=_common(policy, rule.destination, version),
-                            sports=rule.source.ports,
-                            dports=rule.destination.ports,
+                            sports=rule.source.ports or rule.source.not_ports,
+                            dports=rule.destination.ports or rule.destination.not_ports,
                         )
 
 
 def _common(policy: model.HostPolicy, side: model.Side, version: int) -> tuple[str, ...]:
     """What all sets of a side have in common; if that is nothing, all that any of them has."""
-    listed = [policy.sets[name].family(version) for name in side.sets]
+    listed = [policy.sets[name].family(version) for name in side.sets or side.not_sets]
     if len(listed) != 2:
         return tuple(member for members in listed for member in members)
     common = tuple(

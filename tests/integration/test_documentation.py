@@ -52,11 +52,28 @@ def test_the_examples_of_a_plugin_run(lab: Lab, text: str) -> None:
     assert tasks, "no example"
     members = readme_resources()
     members[0]["spec"]["node"] = "server"
-    path = lab.inventory(group_vars={"all": {"netpolicy_resources": members}})
+    path = lab.inventory(group_vars={"all": {"netpolicy_resources": members, "resources": members}})
     book = lab.memory / "examples.yml"
     book.write_text(yaml.safe_dump([{"hosts": "server", "gather_facts": False, "tasks": tasks}]))
     run = lab.ansible_playbook("-i", str(path), str(book)).check()
     assert len(run.of(host="server")) == len(tasks)
+
+
+def test_the_readme_on_groups(lab: Lab) -> None:
+    block = re.search(r"```yaml\n# inventory/group_vars/memcached.yml\n(.*?)```", README, re.DOTALL)
+    selector = re.search(r"```yaml\nselector: (.*?)\n```", README)
+    assert block, "the README has no endpoint of a group any more"
+    assert selector, "the README has no selector of a group any more"
+    members = readme_resources()[1:]
+    members[0]["spec"]["selector"] = selector.group(1)
+    path = lab.inventory(
+        groups={"memcached": ["server"]},
+        group_vars={"all": {"netpolicy_resources": members}, "memcached": yaml.safe_load(block.group(1))},
+    )
+    run = lab.ansible_playbook("-i", str(path), "netpolicy.host.site", "--check", "--diff").check()
+    assert run.changed == 1
+    assert "+endpoint server-eth0 on interface eth0\n" in run.stdout
+    assert "+    GlobalNetworkPolicy/memcached-server\n" in run.stdout
 
 
 def test_the_readme_beside_the_inventory(lab: Lab) -> None:

@@ -9,9 +9,7 @@ import typing as t
 
 from .._policy import model
 from .._render import nftables, ruleset
-
-if t.TYPE_CHECKING:
-    from . import state
+from . import state
 
 
 def information(current: state.State) -> dict[str, t.Any]:
@@ -24,7 +22,10 @@ def information(current: state.State) -> dict[str, t.Any]:
         "installed": None if record is None else _installed(record),
         "drift": list(current.drift),
         **_counted(policy, counters),
-        "notes": list(current.notes),
+        "notes": [
+            *current.notes,
+            *([] if policy is None else state.missing_interfaces(policy, current.interfaces)),
+        ],
     }
 
 

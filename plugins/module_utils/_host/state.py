@@ -48,6 +48,7 @@ class State:
     engines: t.Mapping[str, str]
     """Engine files on the host: path to SHA-256 of the content, empty where it is no file."""
     has_nft: bool = True
+    interfaces: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
     """Our directories that exist."""
     notes: tuple[str, ...] = ()
@@ -76,6 +77,16 @@ class State:
             and record.policy is not None
             and self.names == ruleset.names(nftables.render(record.policy))
         )
+
+
+def missing_interfaces(policy: model.HostPolicy, interfaces: t.Collection[str]) -> list[str]:
+    """What to tell the user of endpoints whose interface is not there, yet or by mistake."""
+    return [
+        f"endpoint {endpoint.name}: there is no interface {endpoint.interface} on this host, only "
+        f"{', '.join(interfaces)}; its policy waits for one"
+        for endpoint in policy.endpoints
+        if endpoint.interface not in interfaces
+    ]
 
 
 def fingerprint(table: Listing | None) -> str:
@@ -113,6 +124,7 @@ def read_state(host: Host) -> State:
         table=table,
         engines={path: _sha256(host, path) for path in files[ENGINE_DIRECTORY] or ()},
         has_nft=has_nft,
+        interfaces=tuple(host.interfaces()),
         leftovers=tuple(directory for directory, members in files.items() if members is not None),
         notes=tuple(notes),
     )

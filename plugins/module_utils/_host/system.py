@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import typing as t
@@ -64,6 +65,9 @@ class Host(t.Protocol):
 
     def remove(self, path: str) -> None:
         """Remove a file, or a directory with all that is in it; nothing to do where there is none."""
+
+    def interfaces(self) -> list[str]:
+        """The names of the network interfaces that there are."""
 
     def lock(self) -> t.ContextManager[None]:
         """Keep every other engine on this host out. Raises HostError where one is at work."""
@@ -171,6 +175,10 @@ class LinuxHost:
             pass
         except OSError as error:
             raise HostError(f"cannot remove {path}: {error.strerror}") from error
+
+    def interfaces(self) -> list[str]:
+        """See Host.interfaces."""
+        return sorted(name for _index, name in socket.if_nameindex())
 
     @contextlib.contextmanager
     def lock(self) -> t.Iterator[None]:

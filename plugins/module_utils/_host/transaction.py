@@ -65,7 +65,7 @@ def plan(current: state.State, wanted: model.HostPolicy | None, engine: EngineFi
         changed=bool(steps) or not same or write_engine or bool(stale_engines),
         before=_before(current),
         after=_describe(wanted, engine.digest),
-        notes=current.notes,
+        notes=(*current.notes, *state.missing_interfaces(wanted, current.interfaces)),
     )
 
 

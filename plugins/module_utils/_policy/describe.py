@@ -37,17 +37,27 @@ def _rule_line(policy: model.HostPolicy, rule: model.Rule) -> str:
         words.append(f"IPv{rule.ip_version}")
     if rule.protocol is not None:
         words.append(protocol_name(rule.protocol))
+    if rule.not_protocol is not None:
+        words.append(f"not {protocol_name(rule.not_protocol)}")
+    words += [_icmp_text(icmp, word) for icmp, word in ((rule.icmp, ""), (rule.not_icmp, "not ")) if icmp]
     for word, side in (("from", rule.source), ("to", rule.destination)):
-        if side.sets or side.ports:
-            words.append(f"{word} {_side_text(policy, side)}")
+        parts = _side_parts(policy, side)
+        if parts:
+            words.append(f"{word} {' '.join(parts)}")
     return " ".join(words)
 
 
-def _side_text(policy: model.HostPolicy, side: model.Side) -> str:
+def _icmp_text(icmp: model.Icmp, word: str) -> str:
+    return f"{word}type {icmp.type}" + ("" if icmp.code is None else f" code {icmp.code}")
+
+
+def _side_parts(policy: model.HostPolicy, side: model.Side) -> list[str]:
     parts = [f"[{policy.sets[name].text}]" for name in side.sets]
-    if side.ports:
-        parts.append("port " + ",".join(_port_text(ports) for ports in side.ports))
-    return " ".join(parts)
+    parts += [f"not [{policy.sets[name].text}]" for name in side.not_sets]
+    for word, ports in (("port", side.ports), ("not port", side.not_ports)):
+        if ports:
+            parts.append(f"{word} " + ",".join(map(_port_text, ports)))
+    return parts
 
 
 def _port_text(ports: model.PortRange) -> str:

@@ -33,6 +33,7 @@ ACTIONS = (ALLOW, DENY, PASS)
 TCP, UDP, ICMP, ICMPV6, SCTP, UDPLITE = 6, 17, 1, 58, 132, 136
 PROTOCOL_NAMES = {TCP: "TCP", UDP: "UDP", ICMP: "ICMP", ICMPV6: "ICMPv6", SCTP: "SCTP", UDPLITE: "UDPLite"}
 PORT_PROTOCOLS = (TCP, UDP, SCTP)
+ICMP_PROTOCOLS = (ICMP, ICMPV6)
 
 PortRange = tuple[int, int]
 
@@ -78,17 +79,36 @@ class AddressSet:
 class Side:
     """What a rule asks of a packet's source or destination.
 
-    The address must be in every one of `sets` (names into HostPolicy.sets). The port must be in one of
-    `ports` (inclusive, disjoint, sorted). Empty means anything.
+    The address must be in every one of `sets` (names into HostPolicy.sets) and in none of `not_sets`; the
+    port in one of `ports` (inclusive, disjoint, sorted) and in none of `not_ports`. Empty means anything; a
+    packet that shows no ports matches no rule that asks for some, negated or not.
     """
 
     sets: tuple[str, ...] = ()
     ports: tuple[PortRange, ...] = ()
+    not_sets: tuple[str, ...] = ()
+    not_ports: tuple[PortRange, ...] = ()
+
+    @property
+    def all_sets(self) -> tuple[str, ...]:
+        """The names of all sets that it refers to."""
+        return self.sets + self.not_sets
+
+
+@dataclass(frozen=True)
+class Icmp:
+    """A type of ICMP or ICMPv6, and a code of it; None is any code."""
+
+    type: int
+    code: int | None = None
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule. All that it asks for must hold; `protocol` and `ip_version` of None mean any."""
+    """One rule. All that it asks for must hold; None means anything.
+
+    `icmp` and `not_icmp` match ICMP and ICMPv6 packets only, both of them.
+    """
 
     origin: Origin
     action: str
@@ -96,6 +116,14 @@ class Rule:
     ip_version: int | None = None
     source: Side = Side()
     destination: Side = Side()
+    not_protocol: int | None = None
+    icmp: Icmp | None = None
+    not_icmp: Icmp | None = None
+
+    @property
+    def all_sets(self) -> tuple[str, ...]:
+        """The names of all sets that it refers to."""
+        return self.source.all_sets + self.destination.all_sets
 
 
 @dataclass(frozen=True)
@@ -246,11 +274,23 @@ def _rule_to_dict(rule: Rule) -> dict[str, t.Any]:
         "ip_version": rule.ip_version,
         "source": _side_to_dict(rule.source),
         "destination": _side_to_dict(rule.destination),
+        "not_protocol": rule.not_protocol,
+        "icmp": _icmp_to_dict(rule.icmp),
+        "not_icmp": _icmp_to_dict(rule.not_icmp),
     }
 
 
 def _side_to_dict(side: Side) -> dict[str, t.Any]:
-    return {"sets": list(side.sets), "ports": [list(ports) for ports in side.ports]}
+    return {
+        "sets": list(side.sets),
+        "ports": [list(ports) for ports in side.ports],
+        "not_sets": list(side.not_sets),
+        "not_ports": [list(ports) for ports in side.not_ports],
+    }
+
+
+def _icmp_to_dict(icmp: Icmp | None) -> dict[str, t.Any] | None:
+    return None if icmp is None else {"type": icmp.type, "code": icmp.code}
 
 
 def _failsafe_to_dict(entry: Failsafe) -> dict[str, t.Any]:

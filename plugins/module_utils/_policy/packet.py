@@ -43,6 +43,7 @@ class Packet:
     pre_nat_dport: int | None = None
     icmp_type: int | None = None
     icmp_code: int | None = None
+    hop_limit: int | None = None
     out_interface: str | None = None
     fragment: str = "none"
     ct_state: str = "new"
@@ -64,6 +65,7 @@ FIELDS = (
     "dport",
     "icmp_type",
     "icmp_code",
+    "hop_limit",
     "fragment",
     "pre_nat_dst",
     "pre_nat_dport",
@@ -113,6 +115,7 @@ def packet(fields: t.Any) -> Packet:
         pre_nat_dst=pre_nat_dst,
         icmp_type=_number(fields, "icmp_type", 255),
         icmp_code=_number(fields, "icmp_code", 255),
+        hop_limit=_number(fields, "hop_limit", 255),
         fragment=fragment,
         ct_state=_choice(fields, "ct_state", CT_STATES, "new"),
         **ports,

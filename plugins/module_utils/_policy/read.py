@@ -26,8 +26,10 @@ from .model import (
     Failsafe,
     Failsafes,
     HostPolicy,
+    Icmp,
     Origin,
     Policy,
+    PortRange,
     Rule,
     Side,
     Tier,
@@ -97,7 +99,7 @@ def _check_references(policy: HostPolicy, at: _At) -> None:
         if key != member.key:
             raise at.to("policies").to(key).error(f"found the policy {member.key!r}")
         for rule in member.all_rules:
-            for member_set in rule.source.sets + rule.destination.sets:
+            for member_set in rule.all_sets:
                 if member_set not in policy.sets:
                     raise at.to("sets").error(f"{shown(member_set)} is missing")
 
@@ -134,31 +136,58 @@ def _policy(raw: t.Any, at: _At) -> Policy:
 
 
 def _rule(raw: t.Any, at: _At, origin: Origin) -> Rule:
-    data = at.mapping(raw, ("action", "protocol", "ip_version", "source", "destination"))
+    fields = ("action", "protocol", "ip_version", "source", "destination", "not_protocol", "icmp", "not_icmp")
+    data = at.mapping(raw, fields)
     rule = Rule(
         origin=origin,
         action=at.to("action").choice(data["action"], ACTIONS),
-        protocol=None if data["protocol"] is None else at.to("protocol").number(data["protocol"], 255),
+        protocol=_number_or_none(data["protocol"], at.to("protocol")),
         ip_version=at.to("ip_version").choice(data["ip_version"], (None, 4, 6)),
         source=_side(data["source"], at.to("source")),
         destination=_side(data["destination"], at.to("destination")),
+        not_protocol=_number_or_none(data["not_protocol"], at.to("not_protocol")),
+        icmp=_icmp(data["icmp"], at.to("icmp")),
+        not_icmp=_icmp(data["not_icmp"], at.to("not_icmp")),
     )
-    if rule.protocol not in PORT_PROTOCOLS and (rule.source.ports or rule.destination.ports):
+    sides = (rule.source, rule.destination)
+    if rule.protocol not in PORT_PROTOCOLS and any(side.ports or side.not_ports for side in sides):
         raise at.error(f"found ports and the protocol {shown(rule.protocol)}, which has none")
     return rule
 
 
+def _number_or_none(value: t.Any, at: _At) -> int | None:
+    return None if value is None else at.number(value, 255)
+
+
+def _icmp(raw: t.Any, at: _At) -> Icmp | None:
+    if raw is None:
+        return None
+    data = at.mapping(raw, ("type", "code"))
+    return Icmp(
+        type=at.to("type").number(data["type"], 255), code=_number_or_none(data["code"], at.to("code"))
+    )
+
+
 def _side(raw: t.Any, at: _At) -> Side:
-    data = at.mapping(raw, ("sets", "ports"))
+    data = at.mapping(raw, ("sets", "ports", "not_sets", "not_ports"))
+    return Side(
+        sets=at.to("sets").texts(data["sets"]),
+        ports=_ports(data["ports"], at.to("ports")),
+        not_sets=at.to("not_sets").texts(data["not_sets"]),
+        not_ports=_ports(data["not_ports"], at.to("not_ports")),
+    )
+
+
+def _ports(raw: t.Any, at: _At) -> tuple[PortRange, ...]:
     ports = []
-    for here, pair in at.to("ports").items(data["ports"]):
+    for here, pair in at.items(raw):
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
             raise here.error(f"found {shown(pair)}, expected [first, last]")
         first, last = here.number(pair[0], 65535), here.number(pair[1], 65535)
         if first > last:
             raise here.error(f"found {shown(pair)}, expected [first, last]")
         ports.append((first, last))
-    return Side(sets=at.to("sets").texts(data["sets"]), ports=tuple(ports))
+    return tuple(ports)
 
 
 def _set(raw: t.Any, at: _At) -> AddressSet:

@@ -77,13 +77,12 @@ def _endpoint_on(policy: model.HostPolicy, interface: str) -> model.Endpoint | N
 
 
 def _is_discovery(packet: Packet) -> bool:
-    """Whether the packet keeps the IPv6 link alive. Its hop limit is taken to be the 255 of RFC 4861."""
-    return (
-        packet.ip_version == 6
-        and packet.protocol == model.ICMPV6
-        and packet.fragment != "later"
-        and (packet.icmp_type in NEIGHBOUR_DISCOVERY_TYPES or packet.icmp_type in LISTENER_DISCOVERY_TYPES)
-    )
+    """Whether the packet keeps the IPv6 link alive. A hop limit that is not given is the 255 of RFC 4861."""
+    if packet.ip_version != 6 or packet.protocol != model.ICMPV6 or packet.fragment == "later":
+        return False
+    if packet.icmp_type in NEIGHBOUR_DISCOVERY_TYPES:
+        return packet.hop_limit in (None, 255)
+    return packet.icmp_type in LISTENER_DISCOVERY_TYPES
 
 
 def _failsafe(failsafes: model.Failsafes, direction: str, packet: Packet) -> str | None:
@@ -133,20 +132,38 @@ def _untracked(policy: model.HostPolicy, endpoint: model.Endpoint, direction: st
 def _matches(policy: model.HostPolicy, rule: model.Rule, packet: Packet) -> bool:
     return (
         rule.protocol in (None, packet.protocol)
+        and rule.not_protocol != packet.protocol
         and rule.ip_version in (None, packet.ip_version)
+        and (rule.icmp is None or _icmp_is(rule.icmp, packet) is True)
+        and (rule.not_icmp is None or _icmp_is(rule.not_icmp, packet) is False)
         and _side_matches(policy, rule.source, packet.src, packet.sport)
         and _side_matches(policy, rule.destination, packet.pre_nat_dst, packet.pre_nat_dport)
     )
 
 
+def _icmp_is(icmp: model.Icmp, packet: Packet) -> bool | None:
+    """Whether the packet is of that type and code; None where it shows neither."""
+    if packet.protocol not in model.ICMP_PROTOCOLS or packet.icmp_type is None:
+        return None
+    return packet.icmp_type == icmp.type and icmp.code in (None, packet.icmp_code)
+
+
 def _side_matches(policy: model.HostPolicy, side: model.Side, address: Address, port: int | None) -> bool:
-    in_sets = all(
-        any(_contains(net, address) for net in policy.sets[name].family(address.version))
-        for name in side.sets
+    return (
+        all(_in_set(policy, name, address) for name in side.sets)
+        and not any(_in_set(policy, name, address) for name in side.not_sets)
+        # A packet that shows no ports, such as a later fragment, matches no rule that asks for any.
+        and (not side.ports or (port is not None and _in_ports(side.ports, port)))
+        and (not side.not_ports or (port is not None and not _in_ports(side.not_ports, port)))
     )
-    # A packet that shows no ports, such as a later fragment, matches no rule that asks for one.
-    in_ports = not side.ports or (port is not None and any(low <= port <= high for low, high in side.ports))
-    return in_sets and in_ports
+
+
+def _in_set(policy: model.HostPolicy, name: str, address: Address) -> bool:
+    return any(_contains(net, address) for net in policy.sets[name].family(address.version))
+
+
+def _in_ports(ports: tuple[model.PortRange, ...], port: int) -> bool:
+    return any(low <= port <= high for low, high in ports)
 
 
 def _contains(net: str, address: Address) -> bool:

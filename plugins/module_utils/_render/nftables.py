@@ -164,32 +164,30 @@ class _Rendering:
     def _rule(self, rule: model.Rule) -> t.Iterator[str]:
         """The rule's statements: one where it asks for no addresses, else one for each IP version."""
         counter = self._counter(self._counter_names[rule.origin.path])
-        action = _ACTIONS[rule.action]
-        if not rule.source.sets and not rule.destination.sets:
-            families: tuple[int | None, ...] = (rule.ip_version,)
-        else:
-            families = (4, 6) if rule.ip_version is None else (rule.ip_version,)
+        families: tuple[int | None, ...] = (rule.ip_version,)
+        if rule.ip_version is None and rule.all_sets:
+            families = (4, 6)
         for family in families:
-            match = self._match(rule, family)
-            if match is not None:
-                yield " ".join([*match, counter, action])
+            addresses = self._addresses(rule, family)
+            if addresses is not None:
+                yield " ".join([*addresses, *_protocol(rule), *_ports(rule), counter, _ACTIONS[rule.action]])
 
-    def _match(self, rule: model.Rule, family: int | None) -> list[str] | None:
-        """The rule's match for one IP version (None: any), or None where nothing of it can match."""
+    def _addresses(self, rule: model.Rule, family: int | None) -> list[str] | None:
+        """What the rule asks of a packet of one IP version (None: any); None where no such packet matches."""
+        if family is None:
+            return []
         match = []
-        if rule.ip_version is not None and not rule.source.sets and not rule.destination.sets:
-            match.append(f"meta nfproto ipv{rule.ip_version}")
         for side, key in ((rule.source, "saddr"), (rule.destination, "daddr")):
             for name in side.sets:
-                if family is None or not self._policy.sets[name].family(family):
+                if not self._policy.sets[name].family(family):
                     return None
                 match.append(f"{ADDRESS_KEYS[family]} {key} @{self._set(name, family)}")
-        if rule.protocol is not None:
-            match.append(f"meta l4proto {rule.protocol}")
-        for side, key in ((rule.source, "sport"), (rule.destination, "dport")):
-            if side.ports:
-                match.append(f"th {key} {{ {', '.join(_port_text(ports) for ports in side.ports)} }}")
-        return match
+            match += [
+                f"{ADDRESS_KEYS[family]} {key} != @{self._set(name, family)}"
+                for name in side.not_sets
+                if self._policy.sets[name].family(family)
+            ]
+        return match or [f"meta nfproto ipv{family}"]
 
     def _set(self, name: str, family: int) -> str:
         elements = self._policy.sets[name].family(family)
@@ -206,6 +204,33 @@ class _Rendering:
     def _counter(self, name: str) -> str:
         self._counters[name] = None
         return f'counter name "{name}"'
+
+
+def _protocol(rule: model.Rule) -> t.Iterator[str]:
+    if rule.protocol is not None:
+        yield f"meta l4proto {rule.protocol}"
+    if rule.not_protocol is not None:
+        yield f"meta l4proto != {rule.not_protocol}"
+    asks_icmp = rule.icmp is not None or rule.not_icmp is not None
+    if asks_icmp and rule.protocol not in model.ICMP_PROTOCOLS:
+        # By offset, for both protocols and both IP versions: nft's own `icmp type` asks for IPv4, and its
+        # negation of type and code is that of each, not of both.
+        yield f"meta l4proto {{ {model.ICMP}, {model.ICMPV6} }}"
+    for icmp, operator in ((rule.icmp, ""), (rule.not_icmp, "!= ")):
+        if icmp is not None:
+            code = icmp.code
+            yield (
+                f"@th,0,8 {operator}{icmp.type}"
+                if code is None
+                else f"@th,0,16 {operator}{icmp.type << 8 | code}"
+            )
+
+
+def _ports(rule: model.Rule) -> t.Iterator[str]:
+    for side, key in ((rule.source, "sport"), (rule.destination, "dport")):
+        for ports, operator in ((side.ports, ""), (side.not_ports, "!= ")):
+            if ports:
+                yield f"th {key} {operator}{{ {', '.join(map(_port_text, ports))} }}"
 
 
 _ACTIONS = {model.ALLOW: "notrack accept", model.DENY: "drop", model.PASS: "return"}

@@ -18,6 +18,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import selector
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resources import (
     FELIX_DEFAULT,
@@ -34,7 +35,7 @@ from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resources i
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import selector, values
+    from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import values
 
 _R = t.TypeVar("_R", bound=Resource)
 
@@ -108,10 +109,16 @@ class Resolver:
         used: dict[selector.Selector, list[tuple[GlobalNetworkPolicy, str]]] = {}
         for origin, policy, rule in self._rules_that_count():
             for side, entity in (("source", rule.source), ("destination", rule.destination)):
-                if entity.selector is not None:
-                    path = f"spec.{origin.direction}[{origin.rule}].{side}.selector"
-                    used.setdefault(entity.selector, []).append((policy, path))
-        found = []
+                for chosen in _selectors(entity):
+                    key = "notSelector" if entity.selector is None else "selector"
+                    path = f"spec.{origin.direction}[{origin.rule}].{side}.{key}"
+                    used.setdefault(chosen, []).append((policy, path))
+        nowhere = "picks no host endpoint: the policy is enforced nowhere"
+        found = [
+            Finding("GlobalNetworkPolicy", policy.name, "spec.selector", nowhere, policy.place)
+            for policy in self._policies
+            if not any(policy.selector.matches(endpoint.labels) for endpoint in self._endpoints)
+        ]
         for chosen, uses in used.items():
             policy, path = uses[0]
             also = f" (and {len(uses) - 1} more uses of this selector)" if len(uses) > 1 else ""
@@ -156,6 +163,9 @@ class Resolver:
                     ip_version=rule.ip_version,
                     source=self._side(rule.source),
                     destination=self._side(rule.destination),
+                    not_protocol=rule.not_protocol,
+                    icmp=rule.icmp,
+                    not_icmp=rule.not_icmp,
                 )
             )
         governed = {key: tuple(members) for key, members in rules.items()}
@@ -182,7 +192,7 @@ class Resolver:
     def _sets_used(self) -> dict[str, set[str]]:
         """By policy, the names of the sets that its rules refer to."""
         return {
-            key: {name for rule in policy.all_rules for name in rule.source.sets + rule.destination.sets}
+            key: {name for rule in policy.all_rules for name in rule.all_sets}
             for key, policy in self._compiled.items()
         }
 
@@ -191,19 +201,29 @@ class Resolver:
         sets = {}
         for _origin, _policy, rule in self._rules_that_count():
             for entity in (rule.source, rule.destination):
-                if entity.selector is not None:
-                    sets[entity.selector.unique_id] = self._address_set(entity.selector)
-                if entity.nets:
-                    sets[_nets_name(entity.nets)] = _address_set(_nets_text(entity.nets), entity.nets)
+                for chosen in _selectors(entity):
+                    sets[chosen.unique_id] = self._address_set(chosen)
+                for nets in (entity.nets, entity.not_nets):
+                    if nets:
+                        sets[_nets_name(nets)] = _address_set(_nets_text(nets), nets)
         return sets
 
     def _side(self, entity: Entity) -> model.Side:
-        sets = []
+        sets, not_sets = [], []
         if entity.selector is not None:
-            sets.append(entity.selector.unique_id)
+            sets += [chosen.unique_id for chosen in _selectors(entity)]
+        elif entity.not_selector is not None:
+            not_sets.append(entity.not_selector.unique_id)
         if entity.nets:
             sets.append(_nets_name(entity.nets))
-        return model.Side(sets=tuple(sets), ports=_disjoint(entity.ports))
+        if entity.not_nets:
+            not_sets.append(_nets_name(entity.not_nets))
+        return model.Side(
+            sets=tuple(sets),
+            ports=_disjoint(entity.ports),
+            not_sets=tuple(not_sets),
+            not_ports=_disjoint(entity.not_ports),
+        )
 
     def _select(self, chosen: selector.Selector) -> model.AddressSet:
         networks: list[values.Network] = []
@@ -228,7 +248,14 @@ class Resolver:
                 "not match; set expectedIPs, or netpolicy_addresses on their hosts"
             )
         if not picked and not any(chosen.matches(member.labels) for member in self._network_sets):
-            yield "picks no host endpoint and no network set: the rule matches nothing"
+            yield "picks no host endpoint and no network set"
+
+
+def _selectors(entity: Entity) -> list[selector.Selector]:
+    """The selectors whose addresses a rule needs; of a selector and a notSelector, what is left."""
+    if entity.selector is not None and entity.not_selector is not None:
+        return [selector.excluding(entity.selector, entity.not_selector)]
+    return [chosen for chosen in (entity.selector, entity.not_selector) if chosen is not None]
 
 
 def _of(kind: type[_R], resources: Iterable[Resource]) -> list[_R]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.module_utils._policy.shown import shown
@@ -55,17 +55,23 @@ class Entity:
     nets: tuple[values.Network, ...] = ()
     selector: Selector | None = None
     ports: tuple[model.PortRange, ...] = ()
+    not_nets: tuple[values.Network, ...] = ()
+    not_selector: Selector | None = None
+    not_ports: tuple[model.PortRange, ...] = ()
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule of a policy. `ip_version` is the one asked for, or implied by the protocol's name."""
+    """A rule of a policy. `ip_version` is asked for, or implied by the protocol's name or by nets."""
 
     action: str
     protocol: int | None
     ip_version: int | None
     source: Entity
     destination: Entity
+    not_protocol: int | None = None
+    icmp: model.Icmp | None = None
+    not_icmp: model.Icmp | None = None
     place: str | None = field(default=None, compare=False)
 
 
@@ -146,16 +152,31 @@ _ENTITY = mapping(
         "nets": sequence(single(values.cidr), most=MAX_NETS),
         "selector": _rule_selector,
         "ports": sequence(_port, most=MAX_PORTS),
+        "notNets": sequence(single(values.cidr), most=MAX_NETS),
+        "notSelector": _rule_selector,
+        "notPorts": sequence(_port, most=MAX_PORTS),
     },
     unserved={
-        "notNets": _NOT_YET,
-        "notSelector": _NOT_YET,
-        "notPorts": _NOT_YET,
         "namespaceSelector": _PODS,
         "serviceAccounts": _PODS,
         "services": "it names Kubernetes services, and a plain host has none",
     },
 )
+
+_ICMP = mapping({"type": single(values.icmp_type), "code": single(values.icmp_code)})
+
+
+def _icmp(value: t.Any, where: Where) -> model.Icmp | None:
+    before = len(where.findings)
+    read = _ICMP(value, where)
+    if read is None or len(where.findings) > before:
+        return None
+    if "type" not in read:
+        if "code" in read:
+            where.at("type", None).refuse("missing; a code is one of a type")
+        return None
+    return model.Icmp(read["type"], read.get("code"))
+
 
 _RULE = mapping(
     {
@@ -164,13 +185,13 @@ _RULE = mapping(
         "protocol": single(values.protocol),
         "source": _ENTITY,
         "destination": _ENTITY,
+        "notProtocol": single(values.protocol),
+        "icmp": _icmp,
+        "notICMP": _icmp,
         "metadata": mapping({"annotations": ignored}),
     },
     required=("action",),
     unserved={
-        "notProtocol": _NOT_YET,
-        "icmp": _NOT_YET,
-        "notICMP": _NOT_YET,
         "http": "it is enforced by a proxy, and a plain host has none",
     },
 )
@@ -183,58 +204,84 @@ def _rule(value: t.Any, where: Where) -> Rule | None:
         return None
     rule = Rule(
         action=read["action"],
-        protocol=values.PROTOCOLS.get(read["protocol"], read["protocol"]) if "protocol" in read else None,
+        protocol=_protocol_number(read.get("protocol")),
         ip_version=read.get("ipVersion", _IMPLIED_VERSION.get(read.get("protocol", ""))),
         source=_entity(read.get("source")),
         destination=_entity(read.get("destination")),
+        not_protocol=_protocol_number(read.get("notProtocol")),
+        icmp=read.get("icmp"),
+        not_icmp=read.get("notICMP"),
         place=where.place,
     )
     _check_ports(rule, where)
-    _check_versions(rule, where)
-    return rule
+    _check_icmp(rule, where)
+    return _with_version_of_nets(rule, where)
+
+
+def _protocol_number(written_as: int | str | None) -> int | None:
+    return values.PROTOCOLS[written_as] if isinstance(written_as, str) else written_as
 
 
 # By name only: the numbers 1 and 58 imply nothing (Calico: felix/calc/rule_convert.go).
 _IMPLIED_VERSION = {"ICMP": 4, "ICMPv6": 6}
-_WRONG_VERSION = {(model.ICMP, 6): "ICMP is IPv4", (model.ICMPV6, 4): "ICMPv6 is IPv6"}
+_WRONG_VERSION: Mapping[tuple[int | None, int | None], str] = {
+    (model.ICMP, 6): "ICMP is IPv4",
+    (model.ICMPV6, 4): "ICMPv6 is IPv6",
+}
 
 
 def _entity(read: Mapping[str, t.Any] | None) -> Entity:
     if read is None:
         return Entity()
     return Entity(
-        nets=tuple(read.get("nets", ())),
+        nets=tuple(read.get("nets") or ()),
         selector=read.get("selector"),
-        ports=tuple(read.get("ports", ())),
+        ports=tuple(read.get("ports") or ()),
+        not_nets=tuple(read.get("notNets") or ()),
+        not_selector=read.get("notSelector"),
+        not_ports=tuple(read.get("notPorts") or ()),
     )
 
 
 def _check_ports(rule: Rule, where: Where) -> None:
     for name, entity in (("source", rule.source), ("destination", rule.destination)):
-        if entity.ports and rule.protocol not in model.PORT_PROTOCOLS:
-            where.at(name, None).at("ports", None).refuse(
-                "ports need the rule's protocol to be TCP, UDP or SCTP (6, 17 or 132)"
-            )
+        for key, ports in (("ports", entity.ports), ("notPorts", entity.not_ports)):
+            if ports and rule.protocol not in model.PORT_PROTOCOLS:
+                where.at(name, None).at(key, None).refuse(
+                    "ports need the rule's protocol to be TCP, UDP or SCTP (6, 17 or 132)"
+                )
 
 
-def _check_versions(rule: Rule, where: Where) -> None:
-    if rule.protocol is not None and rule.ip_version is not None:
-        wrong = _WRONG_VERSION.get((rule.protocol, rule.ip_version))
+def _check_icmp(rule: Rule, where: Where) -> None:
+    if rule.icmp is not None and rule.protocol not in model.ICMP_PROTOCOLS:
+        where.at("icmp", None).refuse("icmp needs the rule's protocol to be ICMP or ICMPv6 (1 or 58)")
+    for key, protocol in (("protocol", rule.protocol), ("notProtocol", rule.not_protocol)):
+        wrong = _WRONG_VERSION.get((protocol, rule.ip_version))
         if wrong:
-            where.at("protocol", None).refuse(f"{wrong}, but the rule's ipVersion is {rule.ip_version}")
+            where.at(key, None).refuse(f"{wrong}, but the rule's ipVersion is {rule.ip_version}")
+
+
+def _with_version_of_nets(rule: Rule, where: Where) -> Rule:
+    """A rule with nets, negated or not, is for their IP version only (Calico: FilterRuleToIPVersion)."""
     nets = [
-        (name, net)
+        (name, key, net)
         for name, entity in (("source", rule.source), ("destination", rule.destination))
-        for net in entity.nets
+        for key, members in (("nets", entity.nets), ("notNets", entity.not_nets))
+        for net in members
     ]
-    for name, net in nets:
-        wanted = rule.ip_version or nets[0][1].version
+    for name, key, net in nets:
+        at = where.at(name, None).at(key, None)
+        wanted = rule.ip_version or nets[0][2].version
         if net.version != wanted:
-            where.at(name, None).at("nets", None).refuse(
+            at.refuse(
                 f"found the IPv{net.version} network '{net}' in a rule for IPv{wanted}; "
                 "write one rule for each IP version"
             )
-            return
+            return rule
+        if key == "notNets" and net.prefixlen == 0:
+            at.refuse(f"found '{net}', outside of which there is nothing: the rule could never match")
+            return rule
+    return replace(rule, ip_version=nets[0][2].version) if nets else rule
 
 
 _HOST_ENDPOINT = mapping(

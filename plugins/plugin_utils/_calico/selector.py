@@ -167,6 +167,11 @@ class _Any(Selector):
         return f"({' || '.join(operand.canonical for operand in self.operands)})"
 
 
+def excluding(chosen: Selector, excluded: Selector) -> Selector:
+    """What one selector picks and another does not, as one selector (Calico: felix/calc/rule_scanner.go)."""
+    return _All((chosen, _Not(excluded)))
+
+
 def _quoted(value: str) -> str:
     return f"'{value}'" if '"' in value else f'"{value}"'
 

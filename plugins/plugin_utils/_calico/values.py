@@ -30,6 +30,7 @@ _LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 _CIDR = re.compile(r"[0-9A-Fa-f:.]+/[0-9]{1,3}")
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.]+")
 _PORT_NUMBER = re.compile(r"[0-9]{1,9}")
+_DASHED_RANGE = re.compile(r"[0-9]{1,5}-[0-9]{1,5}")
 _PORT_RANGE = re.compile(r"([0-9]{1,9}):([0-9]{1,9})")
 
 ACTIONS = {"Allow": model.ALLOW, "Deny": model.DENY, "Pass": model.PASS}
@@ -205,6 +206,8 @@ def port(value: t.Any) -> model.PortRange:
             first, last = int(ends.group(1)), int(ends.group(2))
         elif _PORT_NUMBER.fullmatch(value):
             first = last = int(value)
+        elif _DASHED_RANGE.fullmatch(value):
+            raise Refused(f"found {shown(value)}; a range has a colon: write '{value.replace('-', ':')}'")
         else:
             raise Refused(
                 f"found {shown(value)}; named ports are not served by this version, allowed: {allowed}"
@@ -226,9 +229,23 @@ def failsafe_protocol(value: t.Any) -> int:
 
 def failsafe_port(value: t.Any) -> int:
     """The port of a failsafe: a number."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535:
+    return _number(value, 65535)
+
+
+def icmp_type(value: t.Any) -> int:
+    """A type of ICMP. 255 is reserved, and Calico refuses it."""
+    return _number(value, 254)
+
+
+def icmp_code(value: t.Any) -> int:
+    """A code of a type of ICMP."""
+    return _number(value, 255)
+
+
+def _number(value: t.Any, last: int) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= last:
         return int(value)
-    raise Refused(f"found {shown(value)}, allowed: a number from 0 to 65535")
+    raise Refused(f"found {shown(value)}, allowed: a number from 0 to {last}")
 
 
 def address(value: t.Any) -> Address:

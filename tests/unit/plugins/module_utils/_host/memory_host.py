@@ -66,6 +66,10 @@ class MemoryHost:
         """How often the host was changed or locked."""
         self.locked = False
 
+    def interfaces(self) -> list[str]:
+        """See system.Host. There is every interface that samples speak of."""
+        return ["eth0", "eth1", "lo"]
+
     # -- what tests ask ------------------------------------------------------------------------------
 
     @property

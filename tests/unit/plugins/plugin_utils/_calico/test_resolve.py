@@ -485,7 +485,7 @@ def test_a_selector_that_picks_nothing_is_told():
         (
             "web",
             "spec.egress[1].destination.selector",
-            "picks no host endpoint and no network set: the rule matches nothing",
+            "picks no host endpoint and no network set",
         )
     ]
 
@@ -513,8 +513,8 @@ def test_a_selector_that_many_rules_use_is_told_once():
     "written",
     [
         [endpoint(labels={"x": ""}, expectedIPs=["192.0.2.1"])],
-        [network_set("s", [], {"x": ""})],
-        [network_set("s", ["10.0.0.0/8"], {"x": ""})],
+        [endpoint(), network_set("s", [], {"x": ""})],
+        [endpoint(), network_set("s", ["10.0.0.0/8"], {"x": ""})],
     ],
 )
 def test_a_selector_that_picks_something_is_fine(written):
@@ -526,4 +526,35 @@ def test_known_addresses_count():
 
 
 def test_a_rule_that_does_not_count_is_not_told():
-    assert warnings(policy(types=["Ingress"], egress=SELECTS_X["spec"]["egress"])) == []
+    assert warnings(endpoint(), policy(types=["Ingress"], egress=SELECTS_X["spec"]["egress"])) == []
+
+
+def test_a_policy_that_picks_no_endpoint_is_told():
+    assert warnings(endpoint(labels={"memcached": "server"}), policy(selector="memcached == 'sever'")) == [
+        ("web", "spec.selector", "picks no host endpoint: the policy is enforced nowhere")
+    ]
+
+
+def test_a_selector_and_what_it_excludes_are_one_set():
+    both = {"selector": "has(x)", "notSelector": "has(y)"}
+    found = compiled(
+        endpoint(),
+        network_set("kept", ["10.0.0.0/8"], {"x": ""}),
+        network_set("excluded", ["192.0.2.0/24"], {"x": "", "y": ""}),
+        policy(ingress=[{**ALLOW, "source": both}]),
+    )
+    (members,) = found.sets.values()
+    assert members.text == "(has(x) && !has(y))"
+    assert members.v4 == ("10.0.0.0/8",)
+
+
+def test_what_is_only_excluded_is_a_set_of_its_own():
+    found = compiled(
+        endpoint(),
+        network_set("excluded", ["192.0.2.0/24"], {"y": ""}),
+        policy(ingress=[{**ALLOW, "source": {"notSelector": "has(y)", "notNets": ["10.0.0.0/8"]}}]),
+    )
+    ((rule,),) = [member.all_rules for member in found.policies.values()]
+    assert rule.source.sets == ()
+    assert [found.sets[name].v4 for name in rule.source.not_sets] == [("192.0.2.0/24",), ("10.0.0.0/8",)]
+    assert rule.ip_version == 4, "notNets are of one IP version, and so is the rule"

@@ -412,6 +412,64 @@ def test_a_rule_is_for_one_ip_version(rule, path, message):
     assert message in found_message
 
 
+@pytest.mark.parametrize(
+    "rule, path, message",
+    [
+        ({"icmp": {"type": 8}}, "icmp", "icmp needs the rule's protocol to be ICMP or ICMPv6"),
+        ({"protocol": "TCP", "icmp": {"type": 8}}, "icmp", "icmp needs the rule's protocol"),
+        ({"protocol": "ICMP", "icmp": {"code": 0}}, "icmp.type", "missing; a code is one of a type"),
+        ({"notICMP": {"code": 0}}, "notICMP.type", "missing; a code is one of a type"),
+        (
+            {"protocol": "ICMP", "icmp": {"type": 255}},
+            "icmp.type",
+            "found 255, allowed: a number from 0 to 254",
+        ),
+        ({"notICMP": {"type": 8, "code": 256}}, "notICMP.code", "found 256, allowed: a number from 0 to 255"),
+        ({"notProtocol": "tcp"}, "notProtocol", "found 'tcp', allowed: TCP"),
+        ({"notProtocol": "ICMP", "ipVersion": 6}, "notProtocol", "ICMP is IPv4"),
+        ({"source": {"notPorts": [80]}}, "source.notPorts", "ports need the rule's protocol"),
+        ({"notProtocol": "TCP", "source": {"ports": [80]}}, "source.ports", "ports need the rule's protocol"),
+        ({"source": {"notNets": ["0.0.0.0/0"]}}, "source.notNets", "outside of which there is nothing"),
+        ({"destination": {"notNets": ["::/0"]}}, "destination.notNets", "outside of which there is nothing"),
+        (
+            {"source": {"nets": ["10.0.0.0/8"], "notNets": ["fd00::/8"]}},
+            "source.notNets",
+            "found the IPv6 network 'fd00::/8' in a rule for IPv4",
+        ),
+        ({"source": {"notSelector": "a ="}}, "source.notSelector", "column 3: expected an operator"),
+    ],
+)
+def test_negations_and_icmp_that_cannot_be(rule, path, message):
+    found_path, found_message = refusal(written.policy(ingress=[{"action": "Deny", **rule}]))
+    assert found_path == f"spec.ingress[0].{path}"
+    assert message in found_message
+
+
+def test_nets_negated_or_not_make_a_rule_one_of_their_ip_version():
+    versions = {
+        read(written.policy(ingress=[{"action": "Deny", "source": {key: [net]}}]))[0].ingress[0].ip_version
+        for key in ("nets", "notNets")
+        for net in ("fd00::/8",)
+    }
+    assert versions == {6}
+
+
+def test_an_empty_selector_of_a_rule_is_none_but_a_blank_one_is_all():
+    empty, blank = (
+        read(written.policy(ingress=[{"action": "Deny", "source": {"selector": text}}]))[0].ingress[0].source
+        for text in ("", " ")
+    )
+    assert empty.selector is None
+    assert blank.selector is not None
+
+
+@pytest.mark.parametrize("text, colon", [("12211-12215", "12211:12215"), ("1-2", "1:2")])
+def test_a_range_with_a_dash_is_told_of_the_colon(text, colon):
+    rule = {"action": "Allow", "protocol": "TCP", "source": {"ports": [text]}}
+    _path, message = refusal(written.policy(ingress=[rule]))
+    assert f"write '{colon}'" in message
+
+
 # -- what this version does not serve ----------------------------------------------------------------
 
 
@@ -420,7 +478,7 @@ def test_a_rule_is_for_one_ip_version(rule, path, message):
     [
         *(
             (written.policy(ingress=[{"action": "Allow", field: {"a": 1}}]), f"spec.ingress[0].{field}")
-            for field in ("notProtocol", "icmp", "notICMP", "http")
+            for field in ("http",)
         ),
         *(
             (
@@ -429,9 +487,6 @@ def test_a_rule_is_for_one_ip_version(rule, path, message):
             )
             for side in ("source", "destination")
             for field in (
-                "notNets",
-                "notSelector",
-                "notPorts",
                 "namespaceSelector",
                 "serviceAccounts",
                 "services",
@@ -460,7 +515,7 @@ def test_an_unserved_field_is_refused_by_name_with_the_reason(value, path):
 
 @pytest.mark.parametrize("nothing", [None, False, "", [], {}], ids=str)
 def test_an_unserved_field_that_asks_for_nothing_is_fine(nothing):
-    rule = {"action": "Allow", "source": {"notNets": nothing}, "icmp": nothing, "notProtocol": nothing}
+    rule = {"action": "Allow", "source": {"services": nothing}, "http": nothing}
     written_values = [
         written.policy(preDNAT=nothing, namespaceSelector=nothing, ingress=[rule]),
         written.resource("HostEndpoint", "a", {**HOST, "profiles": nothing, "ports": nothing}),
