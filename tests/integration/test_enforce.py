@@ -388,14 +388,14 @@ class TestRefusals:
         wrong = resources()
         wrong[1]["spec"]["ingress"][0]["destination"]["ports"].append(70000)
         wrong[1]["spec"]["egress"][0]["source"]["nets"] = ["192.0.2.1"]
-        wrong[1]["spec"]["tier"] = "security"
+        wrong[1]["spec"]["preDNAT"] = True
         run = site(lab, inventory(lab, wrong))
         assert run.rc
         for part in (
             "3 findings; nothing was applied anywhere.",
             "untracked: spec.ingress[0].destination.ports[1]: found 70000, allowed: a number from 1 to 65535",
             "untracked: spec.egress[0].source.nets[0]: found '192.0.2.1', a rule needs a CIDR",
-            "untracked: spec.tier: found 'security'; tiers are not served by this version",
+            "untracked: spec.preDNAT: not served by this version",
         ):
             assert part in str(compiled(run)["msg"]), part
         assert "group_vars/all" in str(compiled(run)["msg"]), "the finding says in which file it is"

@@ -23,6 +23,7 @@ from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading imp
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resources import (
     FELIX_DEFAULT,
     FELIX_NODE,
+    FIXED_TIERS,
     Entity,
     FelixConfiguration,
     GlobalNetworkPolicy,
@@ -30,6 +31,7 @@ from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resources i
     HostEndpoint,
     Resource,
     Rule,
+    Tier,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 
 _R = t.TypeVar("_R", bound=Resource)
 
-DEFAULT_TIER = "default"
 NETS_SHOWN = NAMES_SHOWN = 3
 
 # The defaults of Calico, from its felix/config/config_params.go.
@@ -70,6 +71,7 @@ class Resolver:
         members = list(resources)
         self._endpoints = sorted(_of(HostEndpoint, members), key=lambda endpoint: endpoint.name)
         self._policies = sorted(_of(GlobalNetworkPolicy, members), key=_policy_order)
+        self._tier_names = _tier_names(_of(Tier, members))
         self._felix = {member.name: member for member in _of(FelixConfiguration, members)}
         self._network_sets = sorted(_of(GlobalNetworkSet, members), key=lambda member: member.name)
         self._addresses = addresses or {}
@@ -129,9 +131,12 @@ class Resolver:
         return found
 
     def _endpoint(self, endpoint: HostEndpoint) -> model.Endpoint:
-        policies = tuple(policy.key for policy in self._policies if policy.selector.matches(endpoint.labels))
-        tiers = (model.Tier(DEFAULT_TIER, policies),) if policies else ()
-        return model.Endpoint(name=endpoint.name, interface=endpoint.interface, untracked=tiers)
+        tiers: dict[str, list[str]] = {}
+        for policy in self._policies:
+            if policy.selector.matches(endpoint.labels):
+                tiers.setdefault(policy.tier, []).append(policy.key)
+        untracked = (model.Tier(name, tuple(tiers[name])) for name in self._tier_names if name in tiers)
+        return model.Endpoint(name=endpoint.name, interface=endpoint.interface, untracked=tuple(untracked))
 
     # -- the same for every host ---------------------------------------------------------------------
 
@@ -262,8 +267,19 @@ def _of(kind: type[_R], resources: Iterable[Resource]) -> list[_R]:
     return [resource for resource in resources if isinstance(resource, kind)]
 
 
+def _tier_names(tiers: Iterable[Tier]) -> list[str]:
+    """The names of all tiers in the order of evaluation (Calico: felix/calc/policy_sorter.go)."""
+    orders: dict[str, float | None] = {name: order for name, (order, _action) in FIXED_TIERS.items()}
+    orders.update({tier.name: tier.order for tier in tiers})
+    return sorted(orders, key=lambda name: (_or_last(orders[name]), name))
+
+
+def _or_last(order: float | None) -> float:
+    return math.inf if order is None else order
+
+
 def _policy_order(policy: GlobalNetworkPolicy) -> tuple[float, str]:
-    return math.inf if policy.order is None else policy.order, policy.name
+    return _or_last(policy.order), policy.name
 
 
 def _one_per_interface(endpoints: Iterable[HostEndpoint]) -> list[HostEndpoint]:

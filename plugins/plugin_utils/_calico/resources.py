@@ -32,6 +32,10 @@ if t.TYPE_CHECKING:
 
 API_VERSION = "projectcalico.org/v3"
 NAMESPACE_LABEL = "projectcalico.org/namespace"
+DEFAULT_TIER = "default"
+FIXED_TIERS = {DEFAULT_TIER: (1e6, "Deny"), "kube-admin": (1e3, "Pass"), "kube-baseline": (1e7, "Pass")}
+"""Tiers that there are without being defined: order and default action."""
+
 FELIX_DEFAULT, FELIX_NODE = "default", "node."
 MAX_RULES, MAX_NETS, MAX_PORTS = 1024, 256, 50
 
@@ -80,6 +84,7 @@ class GlobalNetworkPolicy:
     """An untracked policy. `order` of None comes last; rules of a direction not in `types` do not count."""
 
     name: str
+    tier: str
     order: float | None
     selector: Selector
     types: frozenset[str]
@@ -106,6 +111,18 @@ class GlobalNetworkSet:
 
 
 @dataclass(frozen=True)
+class Tier:
+    """A tier of policies. `order` of None comes last.
+
+    What is not decided in a tier goes on to the next one; its defaultAction is for tracked policy.
+    """
+
+    name: str
+    order: float | None
+    place: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
 class FelixConfiguration:
     """Settings of all hosts (named `default`) or of one (`node.<name>`). None leaves a setting as it is."""
 
@@ -115,7 +132,7 @@ class FelixConfiguration:
     place: str | None = field(default=None, compare=False)
 
 
-Resource = HostEndpoint | GlobalNetworkPolicy | GlobalNetworkSet | FelixConfiguration
+Resource = HostEndpoint | GlobalNetworkPolicy | GlobalNetworkSet | Tier | FelixConfiguration
 
 
 # -- fields ------------------------------------------------------------------------------------------
@@ -296,7 +313,7 @@ _HOST_ENDPOINT = mapping(
 
 _GLOBAL_NETWORK_POLICY = mapping(
     {
-        "tier": single(values.tier),
+        "tier": single(values.tier_name),
         "order": single(values.order),
         "selector": single(values.selector_expression),
         "types": sequence(single(values.direction), repeats=False),
@@ -312,6 +329,8 @@ _GLOBAL_NETWORK_POLICY = mapping(
         "performanceHints": "it is a hint to Calico's own agent",
     },
 )
+
+_TIER = mapping({"order": single(values.order), "defaultAction": single(values.default_action)})
 
 _PROTO_PORT = mapping(
     {
@@ -365,6 +384,7 @@ def _global_network_policy(
     ingress, egress = tuple(spec.get("ingress") or ()), tuple(spec.get("egress") or ())
     return GlobalNetworkPolicy(
         name=metadata.get("name", ""),
+        tier=spec.get("tier") or DEFAULT_TIER,
         order=spec.get("order"),
         selector=spec.get("selector") or values.selector_expression(""),
         types=frozenset(spec.get("types") or _default_types(ingress, egress)),
@@ -394,6 +414,16 @@ def _global_network_set(
         nets=tuple(spec.get("nets") or ()),
         place=where.place,
     )
+
+
+def _tier(metadata: Mapping[str, t.Any], spec: Mapping[str, t.Any], where: Where) -> Tier:
+    name = metadata["name"]
+    fixed = FIXED_TIERS.get(name)
+    if fixed is not None and (spec.get("order"), spec.get("defaultAction", "Deny")) != fixed:
+        where.at("spec", None).refuse(
+            f"the tier {name} is fixed: order {fixed[0]:.0f} and defaultAction {fixed[1]}, or leave it out"
+        )
+    return Tier(name=name, order=spec.get("order"), place=where.place)
 
 
 def _felix_configuration(
@@ -429,12 +459,13 @@ KINDS = {
     "HostEndpoint": Kind(single(values.resource_name), _HOST_ENDPOINT, _host_endpoint),
     "GlobalNetworkPolicy": Kind(single(values.policy_name), _GLOBAL_NETWORK_POLICY, _global_network_policy),
     "GlobalNetworkSet": Kind(single(values.resource_name), _GLOBAL_NETWORK_SET, _global_network_set),
+    "Tier": Kind(single(values.tier_name), _TIER, _tier),
     "FelixConfiguration": Kind(single(values.node_name), _FELIX_CONFIGURATION, _felix_configuration),
 }
 
 UNSERVED_KINDS = {
     **dict.fromkeys(
-        ("Profile", "StagedGlobalNetworkPolicy", "Tier"),
+        ("Profile", "StagedGlobalNetworkPolicy"),
         "it is a kind of Calico that is not enforced here yet",
     ),
     **dict.fromkeys(
@@ -524,7 +555,19 @@ def parse_all(resources: t.Any) -> tuple[list[Resource], list[Finding]]:
         where.refuse(f"found {shown(resources)}, expected a list of resources")
         return [], findings
     parsed = [resource for value in resources if (resource := parse(value, findings)) is not None]
-    return _distinct(parsed, findings), findings
+    distinct = _distinct(parsed, findings)
+    _check_tiers(distinct, findings)
+    return distinct, findings
+
+
+def _check_tiers(parsed: Iterable[Resource], findings: list[Finding]) -> None:
+    members = list(parsed)
+    known = {*FIXED_TIERS, *(one.name for one in members if isinstance(one, Tier))}
+    for one in members:
+        if isinstance(one, GlobalNetworkPolicy) and one.tier not in known:
+            message = f"found {shown(one.tier)}, and there is no Tier of that name; there are: "
+            names = ", ".join(sorted(known))
+            findings.append(Finding(one.kind, one.name, "spec.tier", message + names, one.place))
 
 
 def _distinct(parsed: Iterable[Resource], findings: list[Finding]) -> list[Resource]:

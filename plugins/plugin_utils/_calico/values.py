@@ -24,6 +24,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _RESOURCE_NAME = re.compile(rf"{_DNS_LABEL}(\.{_DNS_LABEL})*")
 _POLICY_NAME = re.compile(rf"({_DNS_LABEL}\.)?{_DNS_LABEL}")
+_TIER_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _INTERFACE = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
 _QUALIFIED_NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
@@ -92,11 +93,19 @@ def node_name(value: t.Any) -> str:
     return name
 
 
-def tier(value: t.Any) -> str:
-    """The tier of a policy. There is one."""
-    if value != "default":
-        raise Refused(f"found {shown(value)}; tiers are not served by this version, allowed: default")
-    return "default"
+def tier_name(value: t.Any) -> str:
+    """The name of a tier: one DNS label."""
+    name = text(value)
+    if not _TIER_NAME.fullmatch(name):
+        raise Refused(f"found {shown(name)}, allowed: up to 63 lower-case letters, digits and '-'")
+    return name
+
+
+def default_action(value: t.Any) -> str:
+    """What a tier does with packets that none of its policies decides: Deny or Pass."""
+    if value in ("Deny", "Pass"):
+        return str(value)
+    raise Refused(f"found {shown(value)}, allowed: Deny, Pass")
 
 
 def interface_name(value: t.Any) -> str:

@@ -95,6 +95,7 @@ def test_a_global_network_policy():
     assert read(EVERYTHING[1]) == [
         resources.GlobalNetworkPolicy(
             name="web",
+            tier="default",
             order=10.0,
             selector=selector.parse("role == 'web'"),
             types=frozenset({"ingress", "egress"}),
@@ -525,12 +526,8 @@ def test_an_unserved_field_that_asks_for_nothing_is_fine(nothing):
     )
 
 
-def test_the_only_tier_may_be_named():
+def test_a_policy_is_in_the_tier_default_unless_it_says_otherwise():
     assert read(written.policy(tier="default")) == read(written.policy())
-    assert refusal(written.policy(tier="platform")) == (
-        "spec.tier",
-        "found 'platform'; tiers are not served by this version, allowed: default",
-    )
 
 
 @pytest.mark.parametrize("kind", sorted(resources.UNSERVED_KINDS))

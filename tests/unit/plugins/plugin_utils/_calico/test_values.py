@@ -31,7 +31,7 @@ READERS = [
     values.address,
     values.cidr,
     values.set_member,
-    values.tier,
+    values.tier_name,
     values.addresses_by_interface,
 ]
 
@@ -136,9 +136,9 @@ def test_accepted(read, accepted):
             "expected a CIDR",
         ),
         (
-            values.tier,
-            ["", "other", None, 5, ["default"]],
-            "tiers are not served by this version, allowed: default",
+            values.tier_name,
+            ["", "Other", "a.b", "x" * 64, "-a"],
+            "allowed: up to 63 lower-case letters, digits and '-'",
         ),
         (values.selector_expression, ["a" * 1025], "found 1025 characters, allowed: at most 1024"),
         (values.selector_expression, ["global()", "has(a) && global()"], "global() is not allowed here"),
@@ -158,7 +158,7 @@ def test_refused(read, refused, message):
         (values.order, 9, 9.0),
         (values.action, "Pass", "pass"),
         (values.direction, "Egress", "egress"),
-        (values.tier, "default", "default"),
+        (values.tier_name, "default", "default"),
         (values.protocol, "TCP", "TCP"),
         (values.protocol, 6, 6),
         (values.port, 80, (80, 80)),
