@@ -17,7 +17,7 @@ import typing as t
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
-from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
+from ansible_collections.netpolicy.host.plugins.module_utils._policy import lint, model
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import selector
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resources import (
@@ -121,6 +121,7 @@ class Resolver:
             for policy in self._policies
             if not any(policy.selector.matches(endpoint.labels) for endpoint in self._endpoints)
         ]
+        found += self._remarks()
         for chosen, uses in used.items():
             policy, path = uses[0]
             also = f" (and {len(uses) - 1} more uses of this selector)" if len(uses) > 1 else ""
@@ -129,6 +130,22 @@ class Resolver:
                 for message in self._selector_warnings(chosen)
             ]
         return found
+
+    def _remarks(self) -> list[Finding]:
+        """What lint says of the policies of any endpoint; those that have the same policies are read once."""
+        shapes = {self._endpoint(endpoint).untracked for endpoint in self._endpoints}
+        whole = model.HostPolicy("", policies=self._compiled, sets=self._sets)
+        remarks = {remark for tiers in shapes for remark in lint.one_sided(whole, tiers)}
+        return [
+            Finding(
+                kind=remark.origin.kind,
+                name=remark.origin.name,
+                path=f"spec.{remark.origin.direction}[{remark.origin.rule}]",
+                message=remark.message,
+                place=self._places[f"{remark.origin.kind}/{remark.origin.name}"].get(remark.origin.path),
+            )
+            for remark in sorted(remarks, key=lambda remark: remark.origin.path)
+        ]
 
     def _endpoint(self, endpoint: HostEndpoint) -> model.Endpoint:
         tiers: dict[str, list[str]] = {}

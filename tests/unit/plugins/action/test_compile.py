@@ -20,6 +20,7 @@ from ansible_collections.netpolicy.host.tests.unit.plugins.plugin_utils._calico.
 HOSTS = "all: {hosts: {web-1: , web-2: , lone: }, children: {web: {hosts: {web-1: , web-2: }}}}\n"
 ENDPOINT = written.endpoint()
 del ENDPOINT["metadata"], ENDPOINT["spec"]["node"]
+ANSWERS = [{"action": "Allow"}]
 RULES = [{"action": "Allow", "source": {"selector": "has(client)"}}]
 CLIENTS = written.network_set("clients", ["10.0.0.0/8"], {"client": ""})
 
@@ -52,7 +53,7 @@ def test_every_host_with_an_endpoint_gets_its_policy(site, check):
     site.write(
         {
             "inventory/group_vars/web.yml": variables(ENDPOINT),
-            "inventory/group_vars/all.yml": variables(written.policy(ingress=RULES), CLIENTS),
+            "inventory/group_vars/all.yml": variables(written.policy(ingress=RULES, egress=ANSWERS), CLIENTS),
         }
     )
     result = run(site, check=check)
@@ -82,7 +83,9 @@ def test_equal_inventories_have_equal_digests_whatever_the_limit(site):
 def test_warnings_are_findings_of_the_result(site):
     site.write(
         {
-            "inventory/group_vars/web.yml": variables(ENDPOINT, written.policy(ingress=RULES)),
+            "inventory/group_vars/web.yml": variables(
+                ENDPOINT, written.policy(ingress=RULES, egress=ANSWERS)
+            ),
             "inventory/group_vars/all.yml": variables(written.endpoint("far", node="nowhere")),
         }
     )

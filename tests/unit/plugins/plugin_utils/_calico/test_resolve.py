@@ -477,7 +477,7 @@ def warnings(*written: Written, **options: t.Any) -> list[tuple[str, str, str]]:
     ]
 
 
-SELECTS_X = policy(egress=[DENY, {**ALLOW, "destination": {"selector": "has(x)"}}])
+SELECTS_X = policy(ingress=[ALLOW], egress=[DENY, {**ALLOW, "destination": {"selector": "has(x)"}}])
 
 
 def test_a_selector_that_picks_nothing_is_told():
@@ -503,7 +503,7 @@ def test_many_endpoints_of_unknown_address_are_told_once():
 
 
 def test_a_selector_that_many_rules_use_is_told_once():
-    more = policy("x", ingress=[{**ALLOW, "source": {"selector": "has( x )"}}] * 3)
+    more = policy("x", ingress=[{**ALLOW, "source": {"selector": "has( x )"}}] * 3, egress=[ALLOW])
     ((name, path, message),) = warnings(endpoint(), SELECTS_X, more)
     assert (name, path) == ("web", "spec.egress[1].destination.selector")
     assert message.endswith("(and 3 more uses of this selector)")
@@ -527,6 +527,18 @@ def test_known_addresses_count():
 
 def test_a_rule_that_does_not_count_is_not_told():
     assert warnings(endpoint(), policy(types=["Ingress"], egress=SELECTS_X["spec"]["egress"])) == []
+
+
+def test_a_one_sided_policy_is_told_once_with_what_is_missing():
+    rule = {**ALLOW, "protocol": "TCP", "destination": {"ports": [80]}}
+    endpoints = [endpoint(f"e{number}", interface=f"eth{number}") for number in range(3)]
+    ((name, path, message),) = warnings(*endpoints, policy(ingress=[rule]))
+    assert (name, path) == ("web", "spec.ingress[0]")
+    assert "egress needs {action: Allow, protocol: TCP, source: {ports: [80]}}" in message
+
+
+def test_the_answer_may_come_from_another_policy():
+    assert warnings(endpoint(), policy(ingress=[ALLOW]), policy("other", egress=[ALLOW])) == []
 
 
 def test_a_policy_that_picks_no_endpoint_is_told():
