@@ -258,7 +258,8 @@ def perform(stage: Stage, playbook: str, narrator: Narrator) -> Report:
     server, report = stage.server, Report()
     narrator.say(f"lab {stage.lab.id}: {', '.join(stage.lab.hosts)}")
     narrator.say(
-        f"{server.name} runs {stage.service.protocol} on port {stage.service.port}, behind a stateful firewall that lets untracked packets to it"
+        f"{server.name} runs {stage.service.protocol} on port {stage.service.port}; its stateful firewall "
+        "lets untracked packets to that port"
     )
     before_policy(stage, report, narrator)
     inventory = str(stage.inventory())
