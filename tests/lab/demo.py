@@ -17,7 +17,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from . import connections, conntrack
+from .command import CommandError
+from .conntrack import NotTrackingError
+from .host import HostError
+from .lab import NotRootError
 from .load import Outcome
+from .playbook import PlaybookError
 from .scenario import SCENARIOS, Stage, running
 
 if TYPE_CHECKING:
@@ -297,8 +302,12 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     narrator = Narrator(verbose=options.verbose)
     narrator.say(f"the published {options.scenario} policy on a server whose connection table is full")
-    with running(SCENARIOS[options.scenario]) as stage:
-        report = perform(stage, options.playbook, narrator)
+    try:
+        with running(SCENARIOS[options.scenario]) as stage:
+            report = perform(stage, options.playbook, narrator)
+    except (NotRootError, HostError, CommandError, PlaybookError, NotTrackingError) as error:
+        print(f"the demonstration could not go on: {error}", file=sys.stderr)
+        return 1
     show(report)
     return 0 if report.holds else 1
 
