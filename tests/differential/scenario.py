@@ -40,13 +40,17 @@ _FIRST: Final = (TEXT, CHANGE)
 _LATER: Final = (CHANGE, UNDONE, UNDONE, REPAIR)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Step:
     """A policy, how it is loaded, and the packets that it is tried with."""
 
     policy: model.HostPolicy
     how: str
     samples: tuple[Sample, ...]
+
+    def __repr__(self) -> str:
+        """Short: hypothesis refuses to write the whole of it, and would hide what went wrong behind that."""
+        return f"Step({self.how}, {len(self.policy.policies)} policies, {len(self.samples)} packets)"
 
 
 @st.composite
