@@ -10,6 +10,7 @@ no escapes. Word operators are operators only right after a label, so a label ma
 
 from __future__ import annotations
 
+import abc
 import base64
 import hashlib
 import re
@@ -48,17 +49,17 @@ class SelectorError(ValueError):
         )
 
 
-class Selector:
+class Selector(abc.ABC):
     """A parsed selector. Every node knows its canonical text and whether labels match it."""
 
+    @abc.abstractmethod
     def matches(self, labels: Labels) -> bool:
         """Whether an object with these labels is selected."""
-        raise NotImplementedError
 
     @property
+    @abc.abstractmethod
     def canonical(self) -> str:
         """The text that every equal selector has (Calico's own form; it parses back to an equal selector)."""
-        raise NotImplementedError
 
     @property
     def unique_id(self) -> str:
