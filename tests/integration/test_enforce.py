@@ -408,6 +408,12 @@ class TestRefusals:
         assert run.rc
         assert "netpolicy_resources_more: defined by the play, a role or a task" in run.output
 
+    def test_variables_that_were_merged_before_they_could_be_read_are_refused(self, lab: Lab) -> None:
+        run = site(lab, inventory(lab, resources()), env={"ANSIBLE_RUN_VARS_PLUGINS": "start"})
+        assert run.rc
+        assert "run_vars_plugins is 'start'" in run.output
+        assert "Traceback" not in run.output
+
     def test_an_inventory_without_resources_is_refused(self, lab: Lab) -> None:
         run = site(lab, str(lab.inventory()))
         assert run.rc

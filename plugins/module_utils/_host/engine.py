@@ -79,7 +79,7 @@ def _exclusive(host: Host, request: Request) -> t.ContextManager[None]:
 
 
 def _carry_out(host: Host, planned: transaction.Plan, request: Request) -> Answer:
-    if not request["check"]:
+    if not (planned.is_empty or request["check"]):
         transaction.apply(host, planned)
     return {
         "changed": planned.changed,
