@@ -175,6 +175,15 @@ class Inventory:
         variables = {**self._merged(host), **magic, "hostvars": self._hostvars}
         return Templar(loader=self._loader, variables=variables).template(value)
 
+    @property
+    def basedir(self) -> str:
+        """The directory of the playbook."""
+        return self._loader.get_basedir()
+
+    def decrypted(self, content: bytes) -> bytes:
+        """The content of a file, decrypted if ansible-vault has encrypted it. Raises AnsibleError."""
+        return self._loader._decrypt_if_vault_data(content)[0]  # noqa: SLF001
+
 
 def _inventory_files(source: Path) -> Iterator[Path]:
     """The files that Ansible reads an inventory from: a file, or what is in a directory but variables."""

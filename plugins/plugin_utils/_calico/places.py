@@ -12,6 +12,7 @@ from __future__ import annotations
 import linecache
 import re
 import typing as t
+from pathlib import Path
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,3 +62,9 @@ def place(value: t.Any) -> str | None:
     if where and origin.line_num:
         return f"{where}:{origin.line_num}"
     return str(where) if where else None
+
+
+def directory(value: t.Any) -> str | None:
+    """The directory of the file that a value was written in, or None where no file is known."""
+    origin = _origin_of(value)
+    return str(Path(origin.path).parent) if origin is not None and origin.path else None
