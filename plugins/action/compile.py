@@ -13,14 +13,16 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.netpolicy.host.plugins.plugin_utils import _artefact
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import collect as collecting
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.definitions import (
+    RESOURCE_FILES,
+    Definition,
+)
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.inventory import Inventory
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resolve import Resolver
 
 if t.TYPE_CHECKING:
-    from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding
-
-if t.TYPE_CHECKING:
     from ansible_collections.netpolicy.host.plugins.module_utils._policy.model import HostPolicy
+    from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding
 
 
 class ActionModule(ActionBase):
@@ -84,15 +86,15 @@ def _written(policies: _artefact.Policies, dest: str | None) -> Path:
         raise AnsibleActionFail(str(error)) from None
 
 
-def _nothing(inventory: Inventory, defined: list[collecting.Definition]) -> str:
+def _nothing(inventory: Inventory, defined: list[Definition]) -> str:
     if defined:
         names = ", ".join(sorted({f"{one.variable} of {one.holder}" for one in defined}))
         return f"No resources: defined, but empty: {names}. To remove all policy, run netpolicy.host.remove."
     return (
         "No resources: no host and no group of the inventory defines a variable whose name begins with "
-        f"{collecting.PREFIX}. Looked at {len(inventory.hosts)} hosts. group_vars beside a playbook of your "
-        "own are not loaded for a playbook of a collection: keep them beside the inventory, "
-        "or use the role netpolicy.host.enforce from your playbook."
+        f"{collecting.PREFIX}, or {RESOURCE_FILES}. Looked at {len(inventory.hosts)} hosts. "
+        "group_vars beside a playbook of your own are not loaded for a playbook of a collection: "
+        "keep them beside the inventory, or use the role netpolicy.host.enforce from your playbook."
     )
 
 

@@ -3,23 +3,31 @@
 # This module is private to the collection and may change at any time.
 """From an inventory's variables to the resources of the whole inventory.
 
-Every definition of a variable whose name begins with `netpolicy_resources` counts, in whatever group, host or
-extra var it stands; precedence does not apply to these names. What a host endpoint leaves to its place in the
-inventory is filled in: its node, its name, its host's groups as labels, its addresses.
+Every definition of a variable whose name begins with `netpolicy_resources` counts, and every one of
+`netpolicy_resource_files`, in whatever group, host or extra var it stands; precedence does not apply to these
+names. What a host endpoint leaves to its place in the inventory is filled in: its node, its name, its host's
+groups as labels, its addresses.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import typing as t
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ansible.errors import AnsibleError
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy.shown import shown
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import resources, values
-from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.inventory import holds_template
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.definitions import (
+    RESOURCE_FILES,
+    Definition,
+    Hosts,
+    Reader,
+    endpoint_spec,
+    once,
+)
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.places import Filled, place
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding
 
@@ -27,18 +35,8 @@ if t.TYPE_CHECKING:
     from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.inventory import Inventory
 
 PREFIX = "netpolicy_resources"
-ADDRESSES, NODE, RESOURCE_FILES = "netpolicy_addresses", "netpolicy_node", "netpolicy_resource_files"
+ADDRESSES, NODE = "netpolicy_addresses", "netpolicy_node"
 GROUP_LABEL = "netpolicy.host/group."
-
-
-@dataclass(frozen=True)
-class Definition:
-    """One definition of a resources variable: who holds it, for which hosts, and what it holds."""
-
-    variable: str
-    holder: str
-    value: t.Any
-    hosts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -55,16 +53,20 @@ class Collected:
 
 
 def definitions(inventory: Inventory) -> list[Definition]:
-    """Every definition of every resources variable; an object that a holder has twice counts once."""
+    """Every definition of every such variable; an object that a holder has twice counts once."""
     found = []
     for holder, hosts, layers in inventory.holders():
         seen = set()
         for layer in layers:
             for name, value in layer.items():
-                if str(name).startswith(PREFIX) and id(value) not in seen:
+                if _always_counts(str(name)) and id(value) not in seen:
                     seen.add(id(value))
                     found.append(Definition(str(name), holder, value, hosts))
     return found
+
+
+def _always_counts(name: str) -> bool:
+    return name.startswith(PREFIX) or name == RESOURCE_FILES
 
 
 def unseen_variables(
@@ -82,7 +84,7 @@ def unseen_variables(
     unseen = set()
     for host in inventory.hosts:
         for name, value in (task_variables if host == current else inventory.set_at_run_time(host)).items():
-            if name.startswith(PREFIX):
+            if _always_counts(name):
                 seen = any(value is one for one in known.get(name, ())) or value in known.get(name, ())
             else:
                 seen = name not in (ADDRESSES, NODE) or value == inventory.variable(host, name)
@@ -96,15 +98,14 @@ def collect(inventory: Inventory, defined: Iterable[Definition]) -> Collected:
     findings: list[Finding] = []
     warnings: list[Finding] = []
     variables = _HostVariables(inventory, findings)
-    _refuse_resource_files(inventory, findings)
+    reader = Reader(inventory, findings)
     for file, directory in inventory.files_not_read():
         message = f"Ansible does not read it, because there is the directory {directory}; move it into that"
         findings.append(Finding("file", str(file), "netpolicy_*", message))
     aliases = variables.aliases()
     raw = [
         _filled_in(value, hosts, aliases)
-        for definition in defined
-        for value, hosts in _values(definition, inventory.render, findings)
+        for value, hosts in once(pair for definition in defined for pair in reader.resources(definition))
     ]
     parsed, wrong = resources.parse_all(raw)
     findings += wrong
@@ -120,72 +121,16 @@ def collect(inventory: Inventory, defined: Iterable[Definition]) -> Collected:
     return Collected(labelled, _addresses(endpoints, hosts, variables), findings, warnings)
 
 
-def _refuse_resource_files(inventory: Inventory, findings: list[Finding]) -> None:
-    for holder, _hosts, layers in inventory.holders():
-        for layer in layers:
-            if RESOURCE_FILES in layer:
-                message = "not served by this version; define the resources in variables"
-                findings.append(
-                    Finding("variable", RESOURCE_FILES, holder, message, place(layer[RESOURCE_FILES]))
-                )
+# -- what a resource leaves to its place -------------------------------------------------------------
 
 
-# -- resources of definitions ------------------------------------------------------------------------
-
-
-def _values(
-    definition: Definition, render: Callable[[t.Any, str], t.Any], findings: list[Finding]
-) -> Iterator[tuple[t.Any, tuple[str, ...]]]:
-    """The resources of a definition, each with the hosts that it is for."""
-
-    def refuse(message: str) -> None:
-        findings.append(
-            Finding("variable", definition.variable, definition.holder, message, place(definition.value))
-        )
-
-    rendered: list[tuple[t.Any, tuple[str, ...]]] = []
-    if not holds_template(definition.value):
-        rendered.append((definition.value, definition.hosts))
-    elif not definition.hosts:
-        refuse("holds a template or a vaulted value, and there is no host to render it for")
-    for host in definition.hosts if not rendered else ():
-        try:
-            rendered.append((render(definition.value, host), (host,)))
-        except AnsibleError as error:
-            refuse(f"cannot be rendered for host {host}: {error}")
-            return
-    for value, hosts in rendered:
-        if not isinstance(value, (list, tuple)):
-            refuse(f"found {shown(value)}, expected a list of resources")
-            return
-        for resource in value:
-            yield from _for_hosts(resource, hosts)
-
-
-def _for_hosts(resource: t.Any, hosts: tuple[str, ...]) -> Iterator[tuple[t.Any, tuple[str, ...]]]:
-    """A host endpoint without node stands for one endpoint on each host whose variables hold it."""
-    spec = _endpoint_spec(resource)
-    if spec is not None and spec.get("node") is None and hosts:
-        for host in hosts:
-            yield resource, (host,)
-    else:
-        yield resource, hosts
-
-
-def _endpoint_spec(resource: t.Any) -> Mapping[str, t.Any] | None:
-    if not isinstance(resource, Mapping) or resource.get("kind") != "HostEndpoint":
-        return None
-    spec = resource.get("spec")
-    return spec if isinstance(spec, Mapping) else None
-
-
-def _filled_in(resource: t.Any, hosts: tuple[str, ...], aliases: Mapping[str, str]) -> t.Any:
+def _filled_in(resource: t.Any, hosts: Hosts, aliases: Mapping[str, str]) -> t.Any:
     """The resource with the node and the name that it leaves to its place in the inventory.
 
     A node is filled in as the inventory's name of the host, also where another name of it was written: what
     follows knows each host by one name.
     """
-    spec = _endpoint_spec(resource)
+    spec = endpoint_spec(resource)
     if spec is None:
         return resource
     node = spec.get("node")

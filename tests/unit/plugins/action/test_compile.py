@@ -132,6 +132,29 @@ def test_an_inventory_of_empty_lists_is_refused_with_a_hint(site):
         run(site)
 
 
+def test_resources_may_stand_in_files(site):
+    site.write(
+        {
+            "inventory/group_vars/web.yml": "netpolicy_resource_files: ../../calico/all.yml\n",
+            "calico/all.yml": "\n---\n".join(json.dumps(one) for one in (ENDPOINT, CLIENTS)),
+        }
+    )
+    assert run(site)["hosts"] == 2
+
+
+def test_a_file_that_is_not_there_fails_the_task(site):
+    site.write({"inventory/group_vars/web.yml": "netpolicy_resource_files: none.yml\n"})
+    with pytest.raises(AnsibleActionFail) as failure:
+        run(site)
+    lines = str(failure.value).splitlines()
+    assert lines[0].startswith("1 finding; nothing was applied anywhere")
+    group_vars = f"{site.root}/inventory/group_vars"
+    assert lines[1] == (
+        f"{group_vars}/web.yml:1: variable netpolicy_resource_files: group web: "
+        f"{group_vars}/none.yml: there is no such file"
+    )
+
+
 def test_without_dest_the_policies_live_in_the_runs_own_directory(site, monkeypatch):
     monkeypatch.setattr("ansible.constants.DEFAULT_LOCAL_TMP", str(site.root / "own"))
     site.write({"inventory/group_vars/web.yml": variables(ENDPOINT)})
@@ -144,7 +167,9 @@ def test_without_dest_the_policies_live_in_the_runs_own_directory(site, monkeypa
     assert _artefact.read(directory, "web-1").policy is not None
 
 
-@pytest.mark.parametrize("name", ["netpolicy_resources", "netpolicy_resources_of_role"])
+@pytest.mark.parametrize(
+    "name", ["netpolicy_resources", "netpolicy_resources_of_role", "netpolicy_resource_files"]
+)
 def test_resources_of_a_play_are_refused_by_name(site, name):
     site.write({"inventory/group_vars/web.yml": variables(ENDPOINT)})
     with pytest.raises(AnsibleActionFail, match=f"^{name}: defined by the play, a role or a task"):

@@ -750,12 +750,3 @@ def test_a_range_that_yaml_reads_as_a_number_in_base_60_is_refused(site, ports, 
     found = [(path, message) for _kind, _name, path, message in findings(site.collect())]
     message = "found 620: YAML reads 10:20 as a number in base 60; quote it: '10:20'"
     assert found == ([("spec.ingress[0].destination.ports[0]", message)] if refused else [])
-
-
-@pytest.mark.parametrize("where", ["inventory/group_vars/web.yml", "inventory/host_vars/lone.yml"])
-def test_files_of_resources_are_refused_by_name(site, where):
-    site.write({where: "netpolicy_resource_files: [calico.yml]\n"})
-    (finding,) = site.collect().findings
-    assert finding.name == "netpolicy_resource_files"
-    assert finding.message.startswith("not served by this version")
-    assert finding.place == f"{site.root}/{where}:1"
