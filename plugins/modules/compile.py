@@ -15,6 +15,9 @@ description:
   - Collects Calico v3 resources from every variable whose name begins with C(netpolicy_resources), of every
     host and group of the inventory and of extra vars, whatever C(--limit) says. Every definition counts, also
     same-named ones in a parent and a child group.
+  - Collects those in the YAML files that every C(netpolicy_resource_files) names, too, a path or a list of
+    paths. A relative path starts at the file in which it is written. What is in the files is data, and no
+    template.
   - Validates them, resolves selectors to addresses, and makes one policy for each host that has a host
     endpoint. If anything is wrong the task fails with all findings, and nothing is written.
   - Runs on the controller alone, connects to no host, and runs in check mode too. Use it with C(run_once).
