@@ -11,6 +11,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.netpolicy.host.plugins.module_utils._host.provenance import Extent
 from ansible_collections.netpolicy.host.plugins.plugin_utils import _artefact
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import collect as collecting
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.definitions import (
@@ -60,7 +61,7 @@ class ActionModule(ActionBase):
             self._display.warning(str(finding))
         return {
             "changed": False,
-            "directory": str(_written(policies, options["dest"])),
+            "directory": str(_written(policies, _extent(inventory, policies), options["dest"])),
             "digest": _artefact.digest_of(policies),
             "hosts": _artefact.count(policies),
             "findings": [_as_dict(finding) for finding in warnings],
@@ -75,13 +76,22 @@ class ActionModule(ActionBase):
             )
 
 
-def _written(policies: _artefact.Policies, dest: str | None) -> Path:
+def _extent(inventory: Inventory, policies: _artefact.Policies) -> Extent:
+    return Extent(
+        id=inventory.id,
+        hosts=len(policies),
+        hosts_with_policy=_artefact.count(policies),
+        endpoints=sum(len(policy.endpoints) for policy in policies.values() if policy is not None),
+    )
+
+
+def _written(policies: _artefact.Policies, extent: Extent, dest: str | None) -> Path:
     try:
         if dest:
-            return _artefact.write_review(policies, Path(dest))
+            return _artefact.write_review(policies, extent, Path(dest))
         # The run's own directory: 0700, shared by its forks, gone when it ends.
         parent = Path(constants.DEFAULT_LOCAL_TMP)  # type: ignore[attr-defined]  # dynamic
-        return _artefact.write_temporary(policies, parent)
+        return _artefact.write_temporary(policies, extent, parent)
     except _artefact.ArtefactError as error:
         raise AnsibleActionFail(str(error)) from None
 

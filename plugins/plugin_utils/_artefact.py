@@ -5,6 +5,8 @@
 
 There is a `hosts/<name>.json` for each host of the inventory, also for those without an endpoint, so that a
 host that compile has never seen is not taken for one of these; and a `summary.json`, which is written last.
+That says of the inventory what is the same for all hosts: it changes with every new host, and the hosts' own
+files, which people compare, do not.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from ansible_collections.netpolicy.host.plugins.module_utils._host import provenance
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 
 if t.TYPE_CHECKING:
@@ -38,12 +41,13 @@ class ArtefactError(Exception):
 class HostArtefact:
     """One host's policy: its digest, its HostPolicy as plain data, and the size of that in bytes as JSON.
 
-    A host without an endpoint has neither digest nor policy.
+    A host without an endpoint has neither digest nor policy. `inventory` is what all of it was compiled from.
     """
 
     digest: str | None
     policy: Mapping[str, t.Any] | None
     size: int
+    inventory: provenance.Extent
 
 
 def digest_of(policies: Policies) -> str:
@@ -58,19 +62,20 @@ def _digest(texts: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def write_temporary(policies: Policies, parent: Path) -> Path:
+def write_temporary(policies: Policies, extent: provenance.Extent, parent: Path) -> Path:
     """Write the policies below `parent` and return their directory.
 
     The directory is named by all that is in it and appears whole, so that runs side by side share it.
     """
     texts = {host: _text(policy) for host, policy in policies.items()}
-    directory = parent / f"netpolicy-{_digest(texts)[:16]}"
+    summary = _summary(policies, extent)
+    directory = parent / f"netpolicy-{_digest({HOSTS: _digest(texts), SUMMARY: summary})[:16]}"
     if (directory / SUMMARY).exists():
         return directory
     try:
         parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".netpolicy-", dir=parent))
-        _fill(temporary, texts, policies)
+        _fill(temporary, texts, summary)
         try:
             temporary.rename(directory)
         except OSError:
@@ -83,7 +88,7 @@ def write_temporary(policies: Policies, parent: Path) -> Path:
     return directory
 
 
-def write_review(policies: Policies, directory: Path) -> Path:
+def write_review(policies: Policies, extent: provenance.Extent, directory: Path) -> Path:
     """Write the policies into `directory`, a file a host, indented, so that versions can be compared."""
     texts = {
         host: json.dumps(json.loads(_text(policy)), indent=1, sort_keys=True) + "\n"
@@ -94,7 +99,7 @@ def write_review(policies: Policies, directory: Path) -> Path:
             f"{directory} holds other things than compiled policies; name a directory of its own"
         )
     try:
-        _fill(directory, texts, policies)
+        _fill(directory, texts, _summary(policies, extent))
         wanted = {_file(directory, host) for host in policies}
         for stale in set((directory / HOSTS).glob("*.json")) - wanted:
             stale.unlink()
@@ -109,12 +114,16 @@ def _text(policy: model.HostPolicy | None) -> str:
     return f'{{"digest":{json.dumps(policy.digest)},"policy":{model.dumps(policy)}}}'
 
 
-def _fill(directory: Path, texts: Mapping[str, str], policies: Policies) -> None:
+def _summary(policies: Policies, extent: provenance.Extent) -> str:
+    summary = {"digest": digest_of(policies), "inventory": provenance.to_dict(extent)}
+    return json.dumps(summary, indent=1, sort_keys=True) + "\n"
+
+
+def _fill(directory: Path, texts: Mapping[str, str], summary: str) -> None:
     (directory / HOSTS).mkdir(parents=True, exist_ok=True)
     for host, text in texts.items():
         _write(_file(directory, host), text)
-    summary = {"digest": digest_of(policies), "hosts": count(policies)}
-    _write(directory / SUMMARY, json.dumps(summary, sort_keys=True) + "\n")
+    _write(directory / SUMMARY, summary)
 
 
 def count(policies: Policies) -> int:
@@ -142,8 +151,18 @@ def read(directory: Path, host: str) -> HostArtefact:
     try:
         text = _file(directory, host).read_text(encoding="utf-8")
         content = json.loads(text)
-        return HostArtefact(digest=content["digest"], policy=content["policy"], size=len(text))
+        return HostArtefact(
+            digest=content["digest"],
+            policy=content["policy"],
+            size=len(text),
+            inventory=_extent(directory),
+        )
     except FileNotFoundError:
         raise ArtefactError(f"host {host} was not in the inventory that was compiled; {hint}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError(f"cannot read the compiled policy in {directory}: {error}; {hint}") from error
+
+
+def _extent(directory: Path) -> provenance.Extent:
+    summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+    return provenance.extent_from_dict(summary["inventory"])

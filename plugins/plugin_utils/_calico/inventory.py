@@ -13,6 +13,7 @@ There is no public way from an action plugin to any of that. This is the only fi
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import typing as t
@@ -71,6 +72,15 @@ class Inventory:
     def groups_of(self, host: str) -> list[str]:
         """The names of a host's groups, parents of them included."""
         return [group.name for group in self._inventory.hosts[host].get_groups()]
+
+    @property
+    def id(self) -> str:
+        """What tells this inventory from others: a hash of the real paths of its sources, as they were named.
+
+        A source that is not there counts too. The same files in another place are another inventory.
+        """
+        sources = {_real_path(str(source)) for source in self._inventory._sources if source}  # noqa: SLF001
+        return hashlib.sha256(b"\0".join(map(os.fsencode, sorted(sources)))).hexdigest()[:16]
 
     def holders(self) -> Iterator[tuple[str, tuple[str, ...], Layers]]:
         """Everything that holds variables: its title, the hosts that it holds them for, and the variables."""
@@ -183,6 +193,11 @@ class Inventory:
     def decrypted(self, content: bytes) -> bytes:
         """The content of a file, decrypted if ansible-vault has encrypted it. Raises AnsibleError."""
         return self._loader._decrypt_if_vault_data(content)[0]  # noqa: SLF001
+
+
+def _real_path(source: str) -> str:
+    """The real path of a source; a list of hosts is none."""
+    return source if "," in source else os.path.realpath(source)
 
 
 def _inventory_files(source: Path) -> Iterator[Path]:

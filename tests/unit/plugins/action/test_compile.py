@@ -11,6 +11,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.netpolicy.host.plugins.action import compile as plugin
+from ansible_collections.netpolicy.host.plugins.module_utils._host.provenance import Extent
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import read
 from ansible_collections.netpolicy.host.plugins.plugin_utils import _artefact
 from ansible_collections.netpolicy.host.tests.unit.plugins.action import tasks
@@ -70,6 +71,21 @@ def test_every_host_with_an_endpoint_gets_its_policy(site, check):
         place = policy.places["GlobalNetworkPolicy/web/ingress/0"]
         assert place == f"{site.root}/inventory/group_vars/all.yml:2"
     assert _artefact.read(directory, "lone").policy is None
+
+
+def test_the_extent_of_the_inventory_goes_with_the_policies(site):
+    second = {**ENDPOINT, "spec": {**ENDPOINT["spec"], "interfaceName": "eth1"}}
+    site.write(
+        {
+            "inventory/group_vars/web.yml": variables(ENDPOINT),
+            "inventory/host_vars/web-1.yml": variables(second),
+        }
+    )
+    for limit in (None, "lone"):
+        directory = Path(run(site, limit=limit)["directory"])
+        for host in ("web-1", "lone"):
+            found = _artefact.read(directory, host).inventory
+            assert found == Extent(site.read().id, hosts=3, hosts_with_policy=2, endpoints=3)
 
 
 def test_equal_inventories_have_equal_digests_whatever_the_limit(site):

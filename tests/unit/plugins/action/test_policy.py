@@ -15,6 +15,7 @@ from ansible.errors import AnsibleActionFail
 from ansible_collections.netpolicy.host.plugins.action import policy as plugin
 from ansible_collections.netpolicy.host.plugins.action import policy_info
 from ansible_collections.netpolicy.host.plugins.module_utils._host import engine, paths, transaction
+from ansible_collections.netpolicy.host.plugins.module_utils._host.provenance import Extent
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.plugin_utils import _artefact, _engine
 from ansible_collections.netpolicy.host.tests.unit.plugins.action import tasks
@@ -65,7 +66,9 @@ def fixture_far(monkeypatch):
 @pytest.fixture(name="compiled")
 def fixture_compiled(tmp_path):
     def compile_(**policies: model.HostPolicy | None) -> dict[str, str]:
-        return {"directory": str(_artefact.write_temporary(policies, tmp_path))}
+        enforced = _artefact.count(policies)
+        extent = Extent("0" * 16, len(policies), enforced, enforced)
+        return {"directory": str(_artefact.write_temporary(policies, extent, tmp_path))}
 
     return compile_
 

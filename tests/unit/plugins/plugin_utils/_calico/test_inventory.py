@@ -72,3 +72,23 @@ def test_a_long_list_of_hosts_on_the_command_line_is_no_path(site):
     inventory = site.read(sources=["inventory/hosts.yml"])
     inventory._inventory._sources.append(many)
     assert inventory._sources == [site.root / "inventory" / "hosts.yml"]
+
+
+def test_the_id_of_an_inventory_is_that_of_its_sources_however_they_are_named(site):
+    site.write({"one.yml": inline("one"), "two.yml": inline("two")})
+    (site.root / "link.yml").symlink_to(site.root / "one.yml")
+    both = site.read(sources=["one.yml", "two.yml"]).id
+    assert len(both) == 16
+    for sources in (["two.yml", "one.yml"], ["link.yml", "two.yml"], ["one.yml", "./two.yml", "one.yml"]):
+        assert site.read(sources=sources).id == both
+    site.write({"two.yml": inline("three")})
+    assert site.read(sources=["one.yml", "two.yml"]).id == both, "the sources, not what they hold today"
+    assert site.read(sources=["one.yml"]).id != both
+
+
+def test_a_source_that_is_not_there_and_a_list_of_hosts_are_part_of_the_id(site):
+    site.write({"one.yml": inline("one")})
+    ids = {site.read(sources=sources).id for sources in (["one.yml"], ["one.yml", "gone.yml"])}
+    inventory = site.read(sources=["one.yml"])
+    inventory._inventory._sources.append("host-1,host-2")
+    assert len({*ids, inventory.id}) == 3
