@@ -16,6 +16,9 @@ description:
     C(inet netpolicy_host). No other table is touched.
   - Only what differs is changed. A policy of more than 64 KB is sent only when the host does not have it.
   - A host without a host endpoint loses a policy that it has from before.
+  - Refuses, in check mode too, to replace or remove a policy of another owner, and whatever would lose more
+    than O(shrink_limit) allows. That is what comes of an inventory of which a part could not be read, for
+    which Ansible has only a warning. O(state=absent) is never refused.
   - Needs root on the host, Python 3.9 or later, and nft.
 extends_documentation_fragment:
   - netpolicy.host._attributes
@@ -41,6 +44,32 @@ options:
       - The registered result of M(netpolicy.host.compile) of the same run.
       - Required when O(state=present).
     type: dict
+  owner:
+    description:
+      - Whose policy it is. The host keeps it, and refuses the policy of any other owner.
+      - Give inventories that are run apart from each other an owner each, so that none takes another's hosts
+        by mistake. It is a name, not a proof of who runs.
+      - From 1 to 64 printable characters.
+    type: str
+    default: ansible
+  takeover:
+    description:
+      - Whether a policy of another owner is replaced, or removed where the host has no host endpoint.
+        The host then belongs to O(owner), which counts as a change.
+    type: bool
+    default: false
+  shrink_limit:
+    description:
+      - How many percent may be lost at once, from 0 to 100. 100 allows everything.
+      - Two losses are looked at, each against what is installed on the host. How many hosts of the inventory
+        have policy, and how many addresses and networks the address sets of this host's policy hold. Those
+        in whose place others have come are not lost.
+      - Of few hosts, one is many percent. Taking out one of two is a loss of 50 %, and needs a limit of 50 or
+        more for that one run.
+      - Where a host loses its policy because it has no host endpoint any more, the hosts count, its peers do
+        not.
+    type: int
+    default: 20
 seealso:
   - module: netpolicy.host.compile
   - module: netpolicy.host.policy_info
@@ -55,6 +84,14 @@ EXAMPLES = r"""
 - name: Enforce this host's policy
   netpolicy.host.policy:
     compiled: "{{ compiled }}"
+  become: true
+
+- name: Replace what another owner has installed, whatever that loses
+  netpolicy.host.policy:
+    compiled: "{{ compiled }}"
+    owner: platform-team
+    takeover: true
+    shrink_limit: 100
   become: true
 
 - name: Remove everything of this collection from the host
@@ -86,6 +123,9 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "compiled": {"type": "dict"},
+            "owner": {"type": "str", "default": "ansible"},
+            "takeover": {"type": "bool", "default": False},
+            "shrink_limit": {"type": "int", "default": 20},
             **_engine_client.ARGUMENTS,
         },
         supports_check_mode=True,

@@ -62,6 +62,34 @@ installed:
       description: When it was applied, UTC.
       type: str
       returned: always
+    owner:
+      description: Whose policy it is, see O(netpolicy.host.policy#module:owner). Null where it is not known.
+      type: str
+      returned: always
+    inventory:
+      description: How much of an inventory it was compiled from. Null where it is not known.
+      type: dict
+      returned: always
+      contains:
+        id:
+          description:
+            - Tells inventories apart. A hash of the real paths of the inventory's sources, so that the same
+              files in another place are another one.
+            - A run that finds nothing else to write does not write its own.
+          type: str
+          returned: always
+        hosts:
+          description: How many hosts it had.
+          type: int
+          returned: always
+        hosts_with_policy:
+          description: How many of them had a host endpoint.
+          type: int
+          returned: always
+        endpoints:
+          description: How many host endpoints those had together.
+          type: int
+          returned: always
     node:
       description: The host's name in the inventory it was compiled from.
       type: str

@@ -60,7 +60,9 @@ def resources(*, node: str = "server", ports: tuple[int, ...] = (12211,)) -> lis
 
 
 def inventory(lab: Lab, members: list[dict[str, Any]], **options: Any) -> str:
-    return str(lab.inventory(group_vars={"all": {"netpolicy_resources": members}}, **options))
+    # From one test to the next the hosts lose what they like: test_shrink_guard.py tells what else happens.
+    variables = {"netpolicy_resources": members, "netpolicy_shrink_limit": 100}
+    return str(lab.inventory(group_vars={"all": variables}, **options))
 
 
 def site(lab: Lab, path: str, *arguments: str, **options: Any) -> PlaybookRun:

@@ -6,10 +6,11 @@
 Modules, and whatever else works on the host, come through here. A request is a mapping with `verb`:
 
 apply   `digest` of the wanted policy, `policy` (the HostPolicy as plain data, or null: the installed one,
-        if it has that digest), `check` (bool: plan only). Answers `changed`, `before`, `after`, `notes`,
-        `digest`, or `policy_missing` where the policy has to be sent.
-remove  `check`, `node` (refuse to remove the policy of any other, or null). Removes everything of ours;
-        answers as `apply` does.
+        if it has that digest), `check` (bool: plan only), and of the run that asks its `provenance`, and what
+        it is ready for: `takeover` (bool) and `shrink_limit` (percent), see guard.py. Answers `changed`,
+        `before`, `after`, `notes`, `digest`, or `policy_missing` where the policy has to be sent.
+remove  `check`, `node` (refuse to remove the policy of any other, or null), and of a run that removes because
+        of what its inventory says, the same three as `apply`. Removes everything of ours; answers as `apply`.
 info    Answers what module policy_info returns, and `notes`.
 
 The answer has `error` (text for the user) instead where the request could not be carried out, and
@@ -26,7 +27,7 @@ import traceback
 import typing as t
 
 from .._policy import read
-from . import information, state, transaction
+from . import guard, information, provenance, state, transaction
 from .system import Host, HostError, LinuxHost
 from .transaction import EngineFile
 
@@ -41,6 +42,7 @@ def apply(host: Host, engine: EngineFile, request: Request) -> Answer:
         wanted = read.from_dict(request["policy"])
         if wanted.digest != request["digest"]:
             raise HostError(f"the policy arrived with digest {wanted.digest}, expected {request['digest']}")
+    run = _run(request)
     with _exclusive(host, request):
         current = state.read_state(host)
         if wanted is None and current.record is not None and current.record.digest == request["digest"]:
@@ -48,9 +50,10 @@ def apply(host: Host, engine: EngineFile, request: Request) -> Answer:
         if wanted is None:
             return {"policy_missing": True}
         _refuse_other_node(current, wanted.node)
+        guard.check(current.record, run, wanted)
         if not current.has_nft and not request["check"]:
             return {"error": "\n".join(current.notes), "nft_missing": True}
-        return _carry_out(host, transaction.plan(current, wanted, engine), request)
+        return _carry_out(host, transaction.plan(current, wanted, engine, run.provenance), request)
 
 
 def remove(host: Host, engine: EngineFile, request: Request) -> Answer:
@@ -59,9 +62,20 @@ def remove(host: Host, engine: EngineFile, request: Request) -> Answer:
         current = state.read_state(host)
         if request["node"] is not None:
             _refuse_other_node(current, request["node"])
+        if "provenance" in request:
+            guard.check(current.record, _run(request), None)
         if current.record is not None and not current.has_nft:
             raise HostError("a policy is installed, and nft, which could remove it from the kernel, is not")
         return _carry_out(host, transaction.plan(current, None, engine), request)
+
+
+def _run(request: Request) -> guard.Run:
+    """The run that asks: our own action plugin has checked what a user wrote."""
+    return guard.Run(
+        provenance=provenance.from_dict(request["provenance"]),
+        takeover=request["takeover"],
+        shrink_limit=request["shrink_limit"],
+    )
 
 
 def _refuse_other_node(current: state.State, node: str) -> None:

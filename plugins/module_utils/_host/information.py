@@ -9,7 +9,7 @@ import typing as t
 
 from .._policy import model
 from .._render import nftables, ruleset
-from . import state
+from . import provenance, state
 
 
 def information(current: state.State) -> dict[str, t.Any]:
@@ -30,11 +30,13 @@ def information(current: state.State) -> dict[str, t.Any]:
 
 
 def _installed(record: state.Record) -> dict[str, t.Any]:
-    policy = record.policy
+    policy, origin = record.policy, record.provenance
     return {
         "digest": record.digest,
         "engine": record.engine,
         "applied": record.applied,
+        "owner": None if origin is None else origin.owner,
+        "inventory": None if origin is None else provenance.to_dict(origin.inventory),
         "node": None if policy is None else policy.node,
         "endpoints": []
         if policy is None

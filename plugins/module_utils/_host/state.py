@@ -12,8 +12,12 @@ from dataclasses import dataclass
 
 from .._policy import model, read
 from .._render import nftables, ruleset
+from . import provenance
 from .paths import CONFIG_DIRECTORY, ENGINE_DIRECTORY, POLICY_FILE
 from .system import Damaged, Host, HostError, Listing, NftMissing
+
+if t.TYPE_CHECKING:
+    from .provenance import Provenance
 
 RECORD_FORMAT = 1
 ELEMENTS_COMPARED = 5000
@@ -37,6 +41,8 @@ class Record:
     """When, UTC, ISO 8601."""
     whole: bool
     """Whether the fingerprint covers the elements of sets: another engine may decide that otherwise."""
+    provenance: Provenance | None = None
+    """None where an engine that did not know of it yet wrote the record."""
 
 
 @dataclass(frozen=True)
@@ -158,16 +164,23 @@ def _record(content: bytes) -> Record:
         if not isinstance(value, str):
             raise TypeError(f"{key}: found {value!r}, expected a string")
     whole = data["whole"] is True
+    origin = provenance.from_dict(data["provenance"]) if "provenance" in data else None
     if data["policy"]["format"] != model.FORMAT:
-        return Record(policy=None, whole=whole, **texts)
+        return Record(policy=None, whole=whole, provenance=origin, **texts)
     policy = read.from_dict(data["policy"])
     if policy.digest != texts["digest"]:
         # Whoever asks by digest whether the policy is there must get the policy of that digest.
         raise ValueError("the policy is not the one that was installed")
-    return Record(policy=policy, whole=whole, **texts)
+    return Record(policy=policy, whole=whole, provenance=origin, **texts)
 
 
-def record_content(policy: model.HostPolicy, engine: str, table: Listing | None, applied: str) -> bytes:
+def record_content(
+    policy: model.HostPolicy,
+    engine: str,
+    table: Listing | None,
+    applied: str,
+    origin: Provenance | None,
+) -> bytes:
     """The record of a policy that has just been applied, as its file keeps it."""
     data = {
         "format": RECORD_FORMAT,
@@ -177,6 +190,8 @@ def record_content(policy: model.HostPolicy, engine: str, table: Listing | None,
         "nft": nft_version(table),
         "applied": applied,
         "whole": has_few_elements(policy),
+        # Engines that do not know it pass it over: it needs no format of its own.
+        **({} if origin is None else {"provenance": provenance.to_dict(origin)}),
         "policy": model.to_dict(policy),
     }
     return f"{json.dumps(data, sort_keys=True, indent=1)}\n".encode()

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import typing as t
 from dataclasses import dataclass
 
 from .._policy import describe, model
 from .._render import nftables, ruleset
 from . import paths, state
 from .system import Damaged, Host, HostError, Listing
+
+if t.TYPE_CHECKING:
+    from .provenance import Provenance
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Plan:
 
     policy: model.HostPolicy | None
     engine: EngineFile
+    provenance: Provenance | None = None
     steps: tuple[ruleset.Step, ...] = ()
     write_engine: bool = False
     write_record: bool = False
@@ -45,7 +50,12 @@ class Plan:
         return not (self.steps or self.write_engine or self.write_record or self.remove)
 
 
-def plan(current: state.State, wanted: model.HostPolicy | None, engine: EngineFile) -> Plan:
+def plan(
+    current: state.State,
+    wanted: model.HostPolicy | None,
+    engine: EngineFile,
+    provenance: Provenance | None = None,
+) -> Plan:
     """What takes the host from its current state to the wanted policy (None: nothing of ours at all)."""
     if wanted is None:
         return _plan_removal(current, engine)
@@ -54,17 +64,23 @@ def plan(current: state.State, wanted: model.HostPolicy | None, engine: EngineFi
     stale_engines = tuple(other for other in current.engines if other != path)
     write_engine = current.engines.get(path) != hashlib.sha256(engine.content).hexdigest()
     record = current.record
-    same = record is not None and record.digest == wanted.digest and record.engine == engine.digest
+    same = (
+        record is not None
+        and record.digest == wanted.digest
+        and record.engine == engine.digest
+        and not _is_taken_over(record, provenance)
+    )
     return Plan(
         policy=wanted,
         engine=engine,
+        provenance=provenance,
         steps=steps,
         write_engine=write_engine,
-        write_record=bool(steps) or not same or not _tells_the_same(current, wanted),
+        write_record=bool(steps) or not same or not _tells_the_same(current, wanted, provenance),
         remove=stale_engines,
         changed=bool(steps) or not same or write_engine or bool(stale_engines),
         before=_before(current),
-        after=_describe(wanted, engine.digest),
+        after=_describe(wanted, engine.digest, provenance),
         notes=(*current.notes, *state.missing_interfaces(wanted, current.interfaces)),
     )
 
@@ -89,13 +105,26 @@ def _steps(current: state.State, wanted: ruleset.Ruleset) -> tuple[ruleset.Step,
     return ruleset.plan(current.names, wanted)
 
 
-def _tells_the_same(current: state.State, wanted: model.HostPolicy) -> bool:
-    """Whether the record says of the same policy where its rules were written, and of the table as it is."""
+def _is_taken_over(record: state.Record, provenance: Provenance | None) -> bool:
+    """Whether the policy gets another owner; an owner where none was known is no change."""
+    return (
+        record.provenance is not None
+        and provenance is not None
+        and record.provenance.owner != provenance.owner
+    )
+
+
+def _tells_the_same(current: state.State, wanted: model.HostPolicy, provenance: Provenance | None) -> bool:
+    """Whether the record says of the same policy where it comes from, and of the table as it is."""
     record = current.record
     return (
         record is not None
         and record.policy is not None
         and record.policy.places == wanted.places
+        and (
+            provenance is None
+            or (record.provenance is not None and record.provenance.tells_the_same(provenance))
+        )
         and record.fingerprint == state.fingerprint(current.table)
     )
 
@@ -104,12 +133,13 @@ def _before(current: state.State) -> str:
     drift = "".join(f"({line})\n" for line in current.drift)
     if current.record is None:
         return drift
-    return _describe(current.record.policy, current.record.engine) + drift
+    return _describe(current.record.policy, current.record.engine, current.record.provenance) + drift
 
 
-def _describe(policy: model.HostPolicy | None, engine: str) -> str:
+def _describe(policy: model.HostPolicy | None, engine: str, provenance: Provenance | None) -> str:
     text = "(a policy of another version)\n" if policy is None else describe.describe(policy)
-    return f"{text}engine {engine[:16]}\n"
+    owner = "" if provenance is None else f"owner {provenance.owner}\n"
+    return f"{text}{owner}engine {engine[:16]}\n"
 
 
 def apply(host: Host, planned: Plan) -> None:
@@ -139,7 +169,7 @@ def _put_in_force(host: Host, planned: Plan) -> None:
     except Damaged:
         host.remove(paths.POLICY_FILE)
         before = None
-    _write_record(host, planned.policy, planned.engine, None)
+    _write_record(host, planned, planned.policy, None)
     try:
         _take(host, planned.steps)
     except HostError:
@@ -149,12 +179,13 @@ def _put_in_force(host: Host, planned: Plan) -> None:
             host.write(paths.POLICY_FILE, before, 0o600)
         raise
     table = host.table(ruleset.FAMILY, ruleset.TABLE, whole=state.has_few_elements(planned.policy))
-    _write_record(host, planned.policy, planned.engine, table)
+    _write_record(host, planned, planned.policy, table)
 
 
-def _write_record(host: Host, policy: model.HostPolicy, engine: EngineFile, table: Listing | None) -> None:
+def _write_record(host: Host, planned: Plan, policy: model.HostPolicy, table: Listing | None) -> None:
     now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
-    host.write(paths.POLICY_FILE, state.record_content(policy, engine.digest, table, now), 0o600)
+    content = state.record_content(policy, planned.engine.digest, table, now, planned.provenance)
+    host.write(paths.POLICY_FILE, content, 0o600)
 
 
 def _take(host: Host, steps: tuple[ruleset.Step, ...]) -> None:

@@ -93,7 +93,7 @@ def test_a_small_policy_travels_at_once_and_a_large_one_when_it_is_missing(far, 
     run(compiled=compiled(node=SMALL))
     far.calls.clear()
     for policy, sent in ((SMALL, [True]), (LARGE, [False, True]), (LARGE, [False]), (SMALL, [True])):
-        run(compiled=compiled(node=policy))
+        run(compiled=compiled(node=policy), shrink_limit=100)
         assert [bool(call["request"]["policy"]) for call in far.calls] == sent
         far.calls.clear()
 
@@ -164,6 +164,87 @@ def test_compiled_policies_that_are_gone_are_told(far, tmp_path):
 def test_bad_arguments_are_refused(far, arguments):
     with pytest.raises(AnsibleActionFail):
         run(**arguments)
+    assert far.calls == []
+
+
+# -- owner, takeover and shrink_limit ----------------------------------------------------------------
+
+
+def said(far: Far) -> dict[str, t.Any]:
+    """What the last request says of the run."""
+    request = far.calls[-1]["request"]
+    return {key: request.get(key) for key in ("provenance", "takeover", "shrink_limit")}
+
+
+@pytest.mark.parametrize("policy", [SMALL, LARGE, None], ids=["small", "large", "none"])
+def test_the_host_is_told_whose_run_it_is_and_what_it_saw(far, compiled, policy):
+    everything = compiled(node=policy, near=SMALL, lone=None)
+    extent = {
+        "id": "0" * 16,
+        "hosts": 3,
+        "hosts_with_policy": 1 + bool(policy),
+        "endpoints": 1 + bool(policy),
+    }
+    run(compiled=everything)
+    assert said(far) == {
+        "provenance": {"owner": "ansible", "inventory": extent},
+        "takeover": False,
+        "shrink_limit": 20,
+    }
+    # As -e gives them: texts.
+    run(compiled=everything, owner="team-a", takeover="yes", shrink_limit="100")
+    assert said(far) == {
+        "provenance": {"owner": "team-a", "inventory": extent},
+        "takeover": True,
+        "shrink_limit": 100,
+    }
+
+
+def test_absent_says_nothing_of_the_run(far):
+    run(state="absent", owner="team-a")
+    assert said(far) == {"provenance": None, "takeover": None, "shrink_limit": None}
+
+
+@pytest.mark.parametrize("wanted", [SMALL, LARGE, None], ids=["small", "large", "none"])
+def test_the_policy_of_another_owner_stays_until_it_is_taken_over(far, compiled, wanted):
+    run(compiled=compiled(node=SMALL, near=SMALL), owner="team-a")
+    before = far.host.state()
+    arguments = {"compiled": compiled(node=wanted, near=SMALL, more=SMALL), "owner": "team-b"}
+    assert "belongs to owner team-a" in run(**arguments)["error"]
+    assert far.host.state() == before
+    assert run(**arguments, takeover=True)["changed"]
+
+
+@pytest.mark.parametrize("wanted", [SMALL, None], ids=["policy", "none"])
+def test_half_of_an_inventory_is_refused_until_it_is_allowed(far, compiled, wanted):
+    run(compiled=compiled(node=SMALL, near=SMALL, far=SMALL))
+    before = far.host.state()
+    broken = compiled(node=wanted, near=SMALL if wanted is None else None)
+    assert "2 of 3 are gone (66.7 %)" in run(compiled=broken)["error"]
+    assert far.host.state() == before
+    assert "error" not in run(compiled=broken, shrink_limit=67)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"owner": None}, r"^owner: found '', allowed: "),
+        ({"shrink_limit": None}, r"shrink_limit.*NoneType"),
+        ({"takeover": None}, r"takeover.*NoneType"),
+        ({"owner": ""}, r"^owner: found '', allowed: 1 to 64 printable characters"),
+        ({"owner": " a"}, r"^owner: found ' a', allowed: "),
+        ({"owner": "a\nb"}, r"^owner: found 'a\\nb', allowed: "),
+        ({"owner": "a" * 65}, r"^owner: found 'aaa"),
+        ({"shrink_limit": 101}, r"^shrink_limit: found 101, allowed: a percentage from 0 to 100$"),
+        ({"shrink_limit": -1}, r"^shrink_limit: found -1, allowed: "),
+        ({"shrink_limit": "much"}, r"shrink_limit.*much"),
+        ({"takeover": "perhaps"}, r"takeover.*perhaps"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_meant_is_refused(far, compiled, arguments, message):
+    with pytest.raises(AnsibleActionFail, match=message):
+        run(compiled=compiled(node=SMALL), **arguments)
     assert far.calls == []
 
 

@@ -13,7 +13,12 @@ import typing as t
 import pytest
 from hypothesis import given
 
-from ansible_collections.netpolicy.host.plugins.module_utils._host import engine, system, transaction
+from ansible_collections.netpolicy.host.plugins.module_utils._host import (
+    engine,
+    provenance,
+    system,
+    transaction,
+)
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._host.memory_host import MemoryHost
@@ -22,6 +27,9 @@ from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._policy 
 ENGINE = transaction.EngineFile("e1" * 32, b"the engine")
 POLICY = samples.sample()
 DIGEST = POLICY.digest
+ORIGIN = provenance.Provenance("ansible", provenance.Extent("0" * 16, 3, 2, 2))
+RUN = {"provenance": provenance.to_dict(ORIGIN), "takeover": False, "shrink_limit": 100}
+"""What a run says of itself; test_guard.py tells what it may do by that."""
 
 
 def ask(host: MemoryHost, verb: str, **request: object) -> dict[str, t.Any]:
@@ -32,12 +40,12 @@ def ask(host: MemoryHost, verb: str, **request: object) -> dict[str, t.Any]:
 
 
 def apply(host: MemoryHost, policy: model.HostPolicy = POLICY, check: bool = False) -> dict[str, t.Any]:
-    return ask(host, "apply", digest=policy.digest, policy=model.to_dict(policy), check=check)
+    return ask(host, "apply", digest=policy.digest, policy=model.to_dict(policy), check=check, **RUN)
 
 
 def probe(host: MemoryHost, digest: str = DIGEST, check: bool = False) -> dict[str, t.Any]:
     """What the action plugin asks before it sends a large policy."""
-    return ask(host, "apply", digest=digest, policy=None, check=check)
+    return ask(host, "apply", digest=digest, policy=None, check=check, **RUN)
 
 
 def installed() -> MemoryHost:
@@ -196,7 +204,7 @@ def test_the_policy_of_another_host_of_the_inventory_is_not_touched(verb, check)
     request = (
         {"node": "node-2"} if verb == "remove" else {"digest": other.digest, "policy": model.to_dict(other)}
     )
-    answer = ask(host, verb, check=check, **request)
+    answer = ask(host, verb, check=check, **RUN, **request)
     assert answer["error"].startswith("this machine enforces the policy of host node-1, not of node-2: ")
     assert host.state() == before
 
@@ -217,7 +225,7 @@ def test_two_runs_at_once_do_not_meet(verb):
     host.nft("delete table inet netpolicy_host\n")
     before = host.state()
     with host.lock():
-        answer = ask(host, verb, node=None, digest=DIGEST, policy=model.to_dict(POLICY), check=False)
+        answer = ask(host, verb, node=None, digest=DIGEST, policy=model.to_dict(POLICY), check=False, **RUN)
     assert answer == {"error": "another netpolicy.host run is changing this host"}
     assert host.state() == before
 
@@ -227,7 +235,7 @@ def test_check_mode_and_information_wait_for_nobody(verb):
     host = installed()
     with host.lock():
         assert "error" not in ask(
-            host, verb, node=None, digest=DIGEST, policy=model.to_dict(POLICY), check=True
+            host, verb, node=None, digest=DIGEST, policy=model.to_dict(POLICY), check=True, **RUN
         )
         assert "error" not in ask(host, "info")
 
@@ -328,6 +336,8 @@ def test_information_of_a_host_with_policy():
     assert answer["installed"] == {
         "digest": DIGEST,
         "engine": ENGINE.digest,
+        "owner": "ansible",
+        "inventory": {"id": "0" * 16, "hosts": 3, "hosts_with_policy": 2, "endpoints": 2},
         "node": "node-1",
         "endpoints": [
             {"name": "node-1-eth0", "interface": "eth0"},
