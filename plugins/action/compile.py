@@ -12,6 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.netpolicy.host.plugins.module_utils._host.provenance import Extent
+from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables
 from ansible_collections.netpolicy.host.plugins.plugin_utils import _artefact
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import collect as collecting
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.definitions import (
@@ -19,11 +20,16 @@ from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.definitions
     Definition,
 )
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.inventory import Inventory
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resolve import Resolver
 
 if t.TYPE_CHECKING:
     from ansible_collections.netpolicy.host.plugins.module_utils._policy.model import HostPolicy
-    from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding
+
+UNENFORCED = (
+    "this version cannot enforce it yet; a host whose policy it is a part of is refused by "
+    "netpolicy.host.policy, and nothing is changed on it"
+)
 
 
 class ActionModule(ActionBase):
@@ -51,12 +57,16 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(_report(collected.findings))
         if not collected.resources:
             raise AnsibleActionFail(_nothing(inventory, defined))
-        resolver = Resolver(collected.resources, collected.addresses)
+        resolver = Resolver(collected.resources, collected.addresses, collected.interfaces)
         policies: dict[str, HostPolicy | None] = {}
         for host in inventory.hosts:
             policy = resolver.host_policy(host)
             policies[host] = policy if policy.endpoints else None
         warnings = collected.warnings + resolver.findings()
+        warnings += [
+            Finding(lack.kind, lack.name, lack.path, f"{lack.what}: {UNENFORCED}")
+            for lack in nftables.unenforced(resolver.every_kind_of_endpoint)
+        ]
         for finding in warnings:
             self._display.warning(str(finding))
         return {

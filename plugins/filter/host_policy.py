@@ -25,9 +25,15 @@ def verdict(policy: t.Any, packet: t.Any) -> dict[str, t.Any]:
 def nftables(policy: t.Any) -> str:
     """HostPolicy -> the ruleset's text, as `nft -f` reads it."""
     try:
-        return renderer.text(read.from_dict(policy))
+        wanted = read.from_dict(policy)
     except read.PolicyFormatError as error:
         raise AnsibleFilterError(f"netpolicy.host.nftables: {error}") from None
+    refusal = renderer.refusal(wanted)
+    if refusal is not None:
+        raise AnsibleFilterError(
+            f"netpolicy.host.nftables: this version enforces untracked policy only: {refusal}"
+        )
+    return renderer.text(wanted)
 
 
 class FilterModule:

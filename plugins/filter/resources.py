@@ -10,14 +10,14 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.module_utils._policy.shown import shown
-from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import resources as calico
-from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import values
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import kinds, values
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resolve import Resolver
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resources import HostEndpoint
 
 
 def validate(resources: t.Any) -> list[dict[str, str]]:
     """Resources -> findings; empty means valid."""
-    _parsed, findings = calico.parse_all(resources)
+    _parsed, findings = kinds.parse_all(resources)
     return [
         {"kind": one.kind, "name": one.name, "path": one.path, "message": one.message} for one in findings
     ]
@@ -25,7 +25,8 @@ def validate(resources: t.Any) -> list[dict[str, str]]:
 
 def compile_policy(resources: t.Any, node: t.Any = None, addresses: t.Any = None) -> dict[str, t.Any]:
     """Resources -> the policy of one node, as a plain dict."""
-    parsed, findings = calico.parse_all(resources)
+    parsed, findings = kinds.parse_all(resources)
+    findings += kinds.undefined_tiers(parsed)
     if findings:
         message = "; ".join(map(str, findings))
         raise AnsibleFilterError(f"netpolicy.host.compile: {message}", obj=resources)
@@ -38,9 +39,9 @@ def compile_policy(resources: t.Any, node: t.Any = None, addresses: t.Any = None
     own = {
         one.name: by_interface[one.interface]
         for one in parsed
-        if isinstance(one, calico.HostEndpoint) and one.node == node and one.interface in by_interface
+        if isinstance(one, HostEndpoint) and one.node == node and one.interface in by_interface
     }
-    return model.to_dict(Resolver(parsed, own).host_policy(str(node)))
+    return model.to_dict(Resolver(parsed, own, {str(node): by_interface}).host_policy(str(node)))
 
 
 class FilterModule:

@@ -20,6 +20,8 @@ description:
     template.
   - Validates them, resolves selectors to addresses, and makes one policy for each host that has a host
     endpoint. If anything is wrong the task fails with all findings, and nothing is written.
+  - Policies that hosts cannot enforce yet are compiled, too, with a warning; M(netpolicy.host.policy) refuses
+    them on the hosts that they are for.
   - Runs on the controller alone, connects to no host, and runs in check mode too. Use it with C(run_once).
 extends_documentation_fragment:
   - netpolicy.host._attributes

@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.kinds import parse_all
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resolve import Resolver
-from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resources import parse_all
 
 from .measure import Row, fastest
 from .workload import Resource, endpoint, policy

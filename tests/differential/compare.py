@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
-from ansible_collections.netpolicy.host.plugins.module_utils._policy.verdict import Verdict, verdict
+from ansible_collections.netpolicy.host.plugins.module_utils._policy.verdict import Verdict, raw
 from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables
 from tests.differential.kernel import Fate
 from tests.differential.packets import ip_packet
@@ -46,7 +46,7 @@ def compare(policy: model.HostPolicy, samples: Sequence[Sample], seen: Observati
     branches: Counter[str] = Counter()
     said_of: dict[str, tuple[int, int]] = {}
     for sample, fate in zip(samples, seen.fates, strict=True):
-        said = verdict(policy, sample.described)
+        said = raw(policy, sample.described)
         if _fate(said) is not fate:
             differences.append(f"{sample}\n  {sample.described}\n  reference: {said}\n  kernel: {fate.value}")
         branches.update((_branch(said), sample.direction, f"IPv{sample.version}"))

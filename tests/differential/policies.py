@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: netpolicy.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Host policies to try: everything that a HostPolicy of this version can hold, from small pools.
+"""Host policies to try: everything that this version enforces of a HostPolicy, from small pools.
 
 Pools of a few names, networks and ports make sets overlap, rules shadow each other, and one policy share much
 with the next, which is what a change from one to the other has to get right.
 
 Left out is what no resource can say: a rule or a failsafe has ports only with a protocol that has them, and
-two endpoints are never on one interface.
+two endpoints are never on one interface. And what nftables.unenforced names, which is refused before anything
+is changed: policy that is not untracked, profiles, Log, named ports, endpoints without a named interface.
 """
 
 from __future__ import annotations
@@ -68,6 +69,9 @@ PROTOCOLS: Final = (
     51,
     253,
 )
+
+
+_ACTIONS: Final = (model.ALLOW, model.DENY, model.PASS)
 
 
 @st.composite
@@ -135,7 +139,7 @@ def rules(draw: DrawFn, origin: model.Origin) -> model.Rule:
     with_ports = protocol in model.PORT_PROTOCOLS
     return model.Rule(
         origin=origin,
-        action=draw(st.sampled_from(model.ACTIONS)),
+        action=draw(st.sampled_from(_ACTIONS)),
         protocol=protocol,
         ip_version=draw(st.sampled_from((None, None, None, 4, 6))),
         source=draw(sides(with_ports=with_ports)),
@@ -154,7 +158,8 @@ def policies(draw: DrawFn, name: str) -> model.Policy:
         number = draw(st.sampled_from((1, 2, 3, 4, 0, None)))
         origins = [model.Origin("GlobalNetworkPolicy", name, direction, i) for i in range(number or 0)]
         listed[direction] = None if number is None else tuple(draw(rules(origin)) for origin in origins)
-    return model.Policy("GlobalNetworkPolicy", name, listed[model.INGRESS], listed[model.EGRESS])
+    staged = draw(st.sampled_from((None,) * 12 + model.STAGED_ACTIONS))
+    return model.Policy("GlobalNetworkPolicy", name, listed[model.INGRESS], listed[model.EGRESS], staged)
 
 
 @st.composite
@@ -214,7 +219,7 @@ class Parts:
             )
             for interface, tiers in self.applies.items()
         )
-        return tidy(model.HostPolicy("host", endpoints, self.policies, self.sets, self.failsafes))
+        return tidy(model.HostPolicy("host", endpoints, self.policies, self.sets, failsafes=self.failsafes))
 
 
 def tidy(policy: model.HostPolicy) -> model.HostPolicy:

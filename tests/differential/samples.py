@@ -120,6 +120,13 @@ def _targets(policy: model.HostPolicy) -> list[tuple[Aim, ...]]:
     return [group for group in groups if group]
 
 
+def _interface(endpoint: model.Endpoint) -> str:
+    assert endpoint.interface is not None, (
+        "this version enforces no endpoint without the name of an interface"
+    )
+    return endpoint.interface
+
+
 def _at_rules(policy: model.HostPolicy) -> Iterator[Aim]:
     for endpoint in policy.endpoints:
         for direction in _DIRECTIONS:
@@ -132,7 +139,7 @@ def _at_rules(policy: model.HostPolicy) -> Iterator[Aim]:
                             protocol = model.ICMP_PROTOCOLS[version == 6]
                         yield Aim(
                             direction=direction,
-                            interface=endpoint.interface,
+                            interface=_interface(endpoint),
                             version=version,
                             protocol=protocol,
                             icmp_types=() if icmp is None else (icmp.type,),
@@ -159,7 +166,7 @@ def _common(policy: model.HostPolicy, side: model.Side, version: int) -> tuple[s
 
 
 def _at_failsafes(policy: model.HostPolicy) -> Iterator[Aim]:
-    interfaces = [endpoint.interface for endpoint in policy.endpoints]
+    interfaces = [_interface(endpoint) for endpoint in policy.endpoints]
     for inbound, entries in ((True, policy.failsafes.inbound), (False, policy.failsafes.outbound)):
         for entry in entries:
             for reply in (False, True):
@@ -182,7 +189,7 @@ def _at_failsafes(policy: model.HostPolicy) -> Iterator[Aim]:
 
 def _at_discovery(policy: model.HostPolicy) -> Iterator[Aim]:
     for direction in _DIRECTIONS:
-        for interface in (endpoint.interface for endpoint in policy.endpoints):
+        for interface in map(_interface, policy.endpoints):
             for types, hops in (
                 (tuple(verdict.NEIGHBOUR_DISCOVERY_TYPES), 255),
                 (tuple(verdict.NEIGHBOUR_DISCOVERY_TYPES), 254),

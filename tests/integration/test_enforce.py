@@ -397,7 +397,7 @@ class TestRefusals:
             "3 findings; nothing was applied anywhere.",
             "untracked: spec.ingress[0].destination.ports[1]: found 70000, allowed: a number from 1 to 65535",
             "untracked: spec.egress[0].source.nets[0]: found '192.0.2.1', a rule needs a CIDR",
-            "untracked: spec.preDNAT: not served by this version",
+            "untracked: spec.preDNAT: a policy is either doNotTrack or preDNAT, not both",
         ):
             assert part in str(compiled(run)["msg"]), part
         assert "group_vars/all" in str(compiled(run)["msg"]), "the finding says in which file it is"

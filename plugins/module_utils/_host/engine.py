@@ -26,7 +26,8 @@ import sys
 import traceback
 import typing as t
 
-from .._policy import read
+from .._policy import model, read
+from .._render import nftables
 from . import guard, information, provenance, state, transaction
 from .system import Host, HostError, LinuxHost
 from .transaction import EngineFile
@@ -42,6 +43,7 @@ def apply(host: Host, engine: EngineFile, request: Request) -> Answer:
         wanted = read.from_dict(request["policy"])
         if wanted.digest != request["digest"]:
             raise HostError(f"the policy arrived with digest {wanted.digest}, expected {request['digest']}")
+        _refuse_in_part(wanted)
     run = _run(request)
     with _exclusive(host, request):
         current = state.read_state(host)
@@ -49,6 +51,7 @@ def apply(host: Host, engine: EngineFile, request: Request) -> Answer:
             wanted = current.record.policy
         if wanted is None:
             return {"policy_missing": True}
+        _refuse_in_part(wanted)
         _refuse_other_node(current, wanted.node)
         guard.check(current.record, run, wanted)
         if not current.has_nft and not request["check"]:
@@ -78,6 +81,13 @@ def _run(request: Request) -> guard.Run:
     )
 
 
+def _refuse_in_part(wanted: model.HostPolicy) -> None:
+    """A policy in force in part lets through what its author believes denied, or the other way round."""
+    refusal = nftables.refusal(wanted)
+    if refusal is not None:
+        raise HostError(f"this version enforces untracked policy only; nothing was changed: {refusal}")
+
+
 def _refuse_other_node(current: state.State, node: str) -> None:
     """Two names of an inventory may be one machine: neither may take away what belongs to the other."""
     installed = None if current.record is None else current.record.policy
@@ -99,7 +109,7 @@ def _carry_out(host: Host, planned: transaction.Plan, request: Request) -> Answe
         "changed": planned.changed,
         "before": planned.before,
         "after": planned.after,
-        "notes": list(planned.notes),
+        "notes": [*planned.notes, *_address_notes(host, planned.policy)],
         "digest": None if planned.policy is None else planned.policy.digest,
     }
 
@@ -107,7 +117,14 @@ def _carry_out(host: Host, planned: transaction.Plan, request: Request) -> Answe
 def info(host: Host, engine: EngineFile, request: Request) -> Answer:
     """What is installed, how the kernel differs from it, and what its rules have counted."""
     del engine, request
-    return information.information(state.read_state(host))
+    current = state.read_state(host)
+    found = information.information(current)
+    installed = None if current.record is None else current.record.policy
+    return {**found, "notes": [*found["notes"], *_address_notes(host, installed)]}
+
+
+def _address_notes(host: Host, policy: model.HostPolicy | None) -> list[str]:
+    return [] if policy is None else state.address_notes(policy, host.has_address)
 
 
 VERBS: t.Mapping[str, t.Callable[[Host, EngineFile, Request], Answer]] = {

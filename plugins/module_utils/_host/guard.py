@@ -104,7 +104,9 @@ def _lost_peers(record: Record, run: Run, wanted: model.HostPolicy) -> str:
     change = peers.change(record.policy, wanted)
     before = change.before * peers.ONE
     if not _is_too_much(change.loss, before, run.shrink_limit):
-        return ""
+        # However little of the whole it is: what a rule allows or denies is nobody, all of a sudden.
+        emptied = _some([f"[{name(text)}]" for text in change.emptied], SETS_SHOWN, "; ")
+        return f"Peers of this host: nothing would be left of {emptied}." if emptied else ""
     return (
         f"Peers of this host: its policy knows {change.before} addresses and networks, and would know "
         f"{-(-change.loss // peers.ONE)} fewer ({_percent(change.loss, before)}): {_shown(change.sets)}."

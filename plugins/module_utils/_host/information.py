@@ -24,7 +24,7 @@ def information(current: state.State) -> dict[str, t.Any]:
         **_counted(policy, counters),
         "notes": [
             *current.notes,
-            *([] if policy is None else state.missing_interfaces(policy, current.interfaces)),
+            *([] if policy is None else state.endpoint_notes(policy, current.interfaces)),
         ],
     }
 

@@ -35,6 +35,8 @@ class Change:
     gained: int = 0
     sets: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """For each set that lost some, its text and those that it does not cover whole, largest loss first."""
+    emptied: tuple[str, ...] = ()
+    """The texts of sets that both policies have, and that know nobody any more."""
 
     @property
     def loss(self) -> int:
@@ -47,6 +49,7 @@ def change(old: model.HostPolicy, new: model.HostPolicy) -> Change:
     before = sum(len(members.family(version)) for members in old.sets.values() for version in _FAMILIES)
     lost = gained = 0
     sets = []
+    emptied = []
     for name in sorted({*old.sets, *new.sets}):
         ours, theirs = (policy.sets.get(name, model.AddressSet("")) for policy in (old, new))
         missing: list[str] = []
@@ -59,8 +62,10 @@ def change(old: model.HostPolicy, new: model.HostPolicy) -> Change:
             gained += sum(_uncovered(only_new, only_old, version).values())
         if missing:
             sets.append((ours.text, tuple(missing)))
+        if missing and name in new.sets and not (theirs.v4 or theirs.v6):
+            emptied.append(ours.text)
     sets.sort(key=lambda one: -len(one[1]))
-    return Change(before, lost, gained, tuple(sets))
+    return Change(before, lost, gained, tuple(sets), tuple(emptied))
 
 
 def _only(one: model.AddressSet, other: model.AddressSet, version: int) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .._policy import model, read
 from .._render import nftables, ruleset
@@ -54,7 +54,8 @@ class State:
     engines: t.Mapping[str, str]
     """Engine files on the host: path to SHA-256 of the content, empty where it is no file."""
     has_nft: bool = True
-    interfaces: tuple[str, ...] = ()
+    interfaces: t.Mapping[str, str | None] = field(default_factory=dict)
+    """The network interfaces; with each, why raw sees no packets of it, or None where it does."""
     leftovers: tuple[str, ...] = ()
     """Our directories that exist."""
     notes: tuple[str, ...] = ()
@@ -81,18 +82,45 @@ class State:
             self.table is not None
             and nft_version(self.table) != record.nft
             and record.policy is not None
+            and not nftables.unenforced(record.policy)
             and self.names == ruleset.names(nftables.render(record.policy))
         )
 
 
-def missing_interfaces(policy: model.HostPolicy, interfaces: t.Collection[str]) -> list[str]:
-    """What to tell the user of endpoints whose interface is not there, yet or by mistake."""
-    return [
-        f"endpoint {endpoint.name}: there is no interface {endpoint.interface} on this host, only "
-        f"{', '.join(interfaces)}; its policy waits for one"
-        for endpoint in policy.endpoints
-        if endpoint.interface not in interfaces
-    ]
+def endpoint_notes(policy: model.HostPolicy, interfaces: t.Mapping[str, str | None]) -> list[str]:
+    """What to tell the user of endpoints whose interface is not there, or that raw sees no packets of."""
+    notes = []
+    for endpoint in policy.endpoints:
+        interface = endpoint.interface
+        if interface in (None, model.EVERY_INTERFACE):
+            continue
+        if interface not in interfaces:
+            notes.append(
+                f"endpoint {endpoint.name}: there is no interface {interface} on this host, only "
+                f"{', '.join(interfaces)}; its policy waits for one"
+            )
+        elif interfaces[interface] is not None:
+            notes.append(
+                f"endpoint {endpoint.name}: interface {interface} is {interfaces[interface]}, whose packets "
+                "do not carry its name when policy judges them; name the interface that has the addresses"
+            )
+    return notes
+
+
+def address_notes(policy: model.HostPolicy, has_address: t.Callable[[str], bool]) -> list[str]:
+    """What to tell the user of addresses by which other hosts know this one, and that it does not have.
+
+    Those of an endpoint that is found by its addresses may be on any one of them.
+    """
+    notes = []
+    for endpoint in policy.endpoints:
+        missing = [address for address in endpoint.addresses if not has_address(address)]
+        if missing and (endpoint.interface is not None or missing == list(endpoint.addresses)):
+            notes.append(
+                f"endpoint {endpoint.name}: this host does not have the address {', '.join(missing)}, by "
+                "which the policies of other hosts know it; see expectedIPs or netpolicy_addresses"
+            )
+    return notes
 
 
 def fingerprint(table: Listing | None) -> str:
@@ -130,7 +158,7 @@ def read_state(host: Host) -> State:
         table=table,
         engines={path: _sha256(host, path) for path in files[ENGINE_DIRECTORY] or ()},
         has_nft=has_nft,
-        interfaces=tuple(host.interfaces()),
+        interfaces=host.interfaces(),
         leftovers=tuple(directory for directory, members in files.items() if members is not None),
         notes=tuple(notes),
     )

@@ -10,11 +10,11 @@ import fcntl
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import typing as t
 
+from . import links
 from .paths import LOCK_FILE
 
 NFT_TIMEOUT = 120  # seconds; a million networks load in a tenth of that
@@ -66,8 +66,11 @@ class Host(t.Protocol):
     def remove(self, path: str) -> None:
         """Remove a file, or a directory with all that is in it; nothing to do where there is none."""
 
-    def interfaces(self) -> list[str]:
-        """The names of the network interfaces that there are."""
+    def interfaces(self) -> dict[str, str | None]:
+        """The names of the network interfaces; with each, why raw sees no packets of it, if it does not."""
+
+    def has_address(self, address: str) -> bool:
+        """Whether an IP address is one of the host's own, on whatever interface."""
 
     def lock(self) -> t.ContextManager[None]:
         """Keep every other engine on this host out. Raises HostError where one is at work."""
@@ -176,9 +179,13 @@ class LinuxHost:
         except OSError as error:
             raise HostError(f"cannot remove {path}: {error.strerror}") from error
 
-    def interfaces(self) -> list[str]:
+    def interfaces(self) -> dict[str, str | None]:
         """See Host.interfaces."""
-        return sorted(name for _index, name in socket.if_nameindex())
+        return links.interfaces()
+
+    def has_address(self, address: str) -> bool:
+        """See Host.has_address."""
+        return links.has_address(address)
 
     @contextlib.contextmanager
     def lock(self) -> t.Iterator[None]:

@@ -81,7 +81,7 @@ def plan(
         changed=bool(steps) or not same or write_engine or bool(stale_engines),
         before=_before(current),
         after=_describe(wanted, engine.digest, provenance),
-        notes=(*current.notes, *state.missing_interfaces(wanted, current.interfaces)),
+        notes=(*current.notes, *state.endpoint_notes(wanted, current.interfaces)),
     )
 
 

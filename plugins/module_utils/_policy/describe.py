@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import typing as t
 
 from . import model
 
@@ -18,17 +20,61 @@ def describe(policy: model.HostPolicy | None) -> str:
         return ""
     lines = []
     for endpoint in policy.endpoints:
-        lines.append(f"endpoint {endpoint.name} on interface {endpoint.interface}")
-        for tier in endpoint.untracked:
-            lines.append(f"  untracked, tier {tier.name}")
-            for key in tier.policies:
-                lines.append(f"    {key}")
-                lines += ["      " + _rule_line(policy, rule) for rule in policy.policies[key].all_rules]
+        lines.append(f"endpoint {endpoint.name} on {_where(endpoint)}")
+        for words, (name, tiers) in zip(_LISTS, endpoint.tiers.items()):
+            for tier in tiers:
+                end = f", then {tier.default_action}" if len(model.ENDINGS[name]) > 1 else ""
+                lines.append(f"  {words}, tier {tier.name}{end}")
+                for key in tier.policies:
+                    lines += _policy_lines(policy, key)
+        if endpoint.profiles:
+            lines.append("  profiles")
+            for key in endpoint.profiles:
+                lines += _policy_lines(policy, key)
     for name, entries in (("inbound", policy.failsafes.inbound), ("outbound", policy.failsafes.outbound)):
         if entries:
             lines.append(f"failsafes {name}: " + ", ".join(map(_failsafe_text, entries)))
+    lines += [
+        f"interface {name} has {', '.join(known) or 'no addresses'}"
+        for name, known in sorted(policy.interfaces.items())
+    ]
     lines += [_set_line(members) for _name, members in sorted(policy.sets.items())]
+    lines += [_port_set_line(members) for _name, members in sorted(policy.port_sets.items())]
+    lines += _setting_lines(policy.settings)
     return "".join(line + "\n" for line in lines)
+
+
+def _where(endpoint: model.Endpoint) -> str:
+    if endpoint.interface is None:
+        return f"interfaces that have {' or '.join(endpoint.addresses)}"
+    every = endpoint.interface == model.EVERY_INTERFACE
+    where = "every other interface" if every else f"interface {endpoint.interface}"
+    return f"{where} ({', '.join(endpoint.addresses)})" if endpoint.addresses else where
+
+
+_LISTS = ("untracked", "pre-DNAT", "normal", "forward")
+"""The words for model.LISTS."""
+
+
+def _policy_lines(policy: model.HostPolicy, key: str) -> list[str]:
+    member = policy.policies[key]
+    staged = "" if member.staged is None else f" (staged, to {member.staged}: decides nothing)"
+    lines = [f"    {key}{staged}"]
+    for direction in (model.INGRESS, model.EGRESS):
+        lines += ["      " + _rule_line(policy, rule) for rule in member.rules(direction)]
+        if member.governs(direction) and not member.rules(direction):
+            lines.append(f"      {direction}: no rules")
+    return lines
+
+
+def _setting_lines(settings: model.Settings) -> list[str]:
+    """What is not as it would be without a setting."""
+    usual = model.Settings()
+    return [
+        f"setting {field.name}: {getattr(settings, field.name)}"
+        for field in dataclasses.fields(settings)
+        if getattr(settings, field.name) != getattr(usual, field.name)
+    ]
 
 
 def _rule_line(policy: model.HostPolicy, rule: model.Rule) -> str:
@@ -54,9 +100,13 @@ def _icmp_text(icmp: model.Icmp, word: str) -> str:
 def _side_parts(policy: model.HostPolicy, side: model.Side) -> list[str]:
     parts = [f"[{policy.sets[name].text}]" for name in side.sets]
     parts += [f"not [{policy.sets[name].text}]" for name in side.not_sets]
-    for word, ports in (("port", side.ports), ("not port", side.not_ports)):
-        if ports:
-            parts.append(f"{word} " + ",".join(map(_port_text, ports)))
+    for word, ports, named in (
+        ("port", side.ports, side.named_ports),
+        ("not port", side.not_ports, side.not_named_ports),
+    ):
+        texts = [*map(_port_text, ports), *(f"[{policy.port_sets[name].text}]" for name in named)]
+        if texts:
+            parts.append(f"{word} " + ",".join(texts))
     return parts
 
 
@@ -72,10 +122,20 @@ def _failsafe_text(entry: model.Failsafe) -> str:
 
 def _set_line(members: model.AddressSet) -> str:
     """Its size, its first members, and a hash that shows any other change of it."""
-    everyone = members.v4 + members.v6
+    return _members_line("set", members.text, members.v4 + members.v6)
+
+
+def _members_line(word: str, text: str, everyone: t.Sequence[str]) -> str:
     shown = ", ".join(everyone[:MEMBERS_SHOWN]) + (", …" if len(everyone) > MEMBERS_SHOWN else "")
     mark = hashlib.sha256("\n".join(everyone).encode()).hexdigest()[:8]
-    return f"set [{members.text}]: {len(everyone)} members ({mark})" + (f": {shown}" if shown else "")
+    return f"{word} [{text}]: {len(everyone)} members ({mark})" + (f": {shown}" if shown else "")
+
+
+def _port_set_line(members: model.PortSet) -> str:
+    everyone = [
+        f"{address} {protocol_name(number)} {port}" for address, number, port in members.v4 + members.v6
+    ]
+    return _members_line("ports", members.text, everyone)
 
 
 def protocol_name(number: int) -> str:

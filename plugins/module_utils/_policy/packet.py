@@ -28,8 +28,10 @@ class PacketError(ValueError):
 class Packet:
     """A packet as a host sees it.
 
-    Ports are None where the packet shows none: another protocol, or a later fragment. `pre_nat_dst` and
+    Ports are None where the packet shows none: another protocol, or a later fragment. So are type and code of
+    ICMP in a later fragment. `pre_nat_dst` and
     `pre_nat_dport` are the destination before the host's own DNAT; without NAT they equal `dst`, `dport`.
+    `quoted` is the packet that an ICMP error is about, as the error quotes it.
     """
 
     direction: str
@@ -47,6 +49,7 @@ class Packet:
     out_interface: str | None = None
     fragment: str = "none"
     ct_state: str = "new"
+    quoted: Packet | None = None
 
     @property
     def ip_version(self) -> int:
@@ -70,7 +73,9 @@ FIELDS = (
     "pre_nat_dst",
     "pre_nat_dport",
     "ct_state",
+    "quoted",
 )
+QUOTED_FIELDS = ("protocol", "src", "dst", "sport", "dport")
 
 
 def packet(fields: t.Any) -> Packet:
@@ -79,15 +84,7 @@ def packet(fields: t.Any) -> Packet:
     `direction`, `interface`, `protocol`, `src` and `dst` are required. A missing port of a protocol that
     has ports is 0.
     """
-    if not isinstance(fields, t.Mapping):
-        raise PacketError(f"packet: found {type(fields).__name__}, expected a mapping")
-    for key in fields:
-        if key not in FIELDS:
-            text = name(key) if isinstance(key, str) else shown(key)
-            raise PacketError(f"packet.{text}: unknown field, allowed: {', '.join(FIELDS)}")
-    for key in ("direction", "interface", "protocol", "src", "dst"):
-        if fields.get(key) is None:
-            raise PacketError(f"packet.{key}: missing")
+    _check_fields("packet", fields, FIELDS, required=("direction", "interface", "protocol", "src", "dst"))
     protocol = _protocol(fields["protocol"])
     fragment = _choice(fields, "fragment", FRAGMENTS, "none")
     src, dst = _address(fields, "src"), _address(fields, "dst")
@@ -105,6 +102,9 @@ def packet(fields: t.Any) -> Packet:
             if ports["pre_nat_dport"] is None
             else ports["pre_nat_dport"],
         }
+    icmp = {key: _number(fields, key, 255) for key in ("icmp_type", "icmp_code")}
+    if fragment == "later":
+        icmp = dict.fromkeys(icmp)
     return Packet(
         direction=_choice(fields, "direction", DIRECTIONS),
         interface=_text(fields, "interface"),
@@ -113,13 +113,42 @@ def packet(fields: t.Any) -> Packet:
         src=src,
         dst=dst,
         pre_nat_dst=pre_nat_dst,
-        icmp_type=_number(fields, "icmp_type", 255),
-        icmp_code=_number(fields, "icmp_code", 255),
         hop_limit=_number(fields, "hop_limit", 255),
         fragment=fragment,
         ct_state=_choice(fields, "ct_state", CT_STATES, "new"),
+        quoted=None if fields.get("quoted") is None else _quoted(fields, src.version),
         **ports,
+        **icmp,
     )
+
+
+def _check_fields(path: str, fields: t.Any, allowed: tuple[str, ...], required: tuple[str, ...] = ()) -> None:
+    if not isinstance(fields, t.Mapping):
+        raise PacketError(f"{path}: found {type(fields).__name__}, expected a mapping")
+    for key in fields:
+        if key not in allowed:
+            text = name(key) if isinstance(key, str) else shown(key)
+            raise PacketError(f"{path}.{text}: unknown field, allowed: {', '.join(allowed)}")
+    for key in required:
+        if fields.get(key) is None:
+            raise PacketError(f"{path}.{key}: missing")
+
+
+def _quoted(fields: t.Mapping[str, t.Any], version: int) -> Packet:
+    """The packet that an error quotes: it went the other way, through the same interfaces."""
+    _check_fields("packet.quoted", fields["quoted"], QUOTED_FIELDS)
+    other_way = {"ingress": "egress", "egress": "ingress", "forward": "forward"}
+    direction = other_way.get(str(fields["direction"]), "")
+    interface = fields["interface"]
+    if direction == "forward":
+        interface = fields.get("out_interface") or ""
+    try:
+        read = packet({**fields["quoted"], "direction": direction, "interface": interface})
+    except PacketError as error:
+        raise PacketError(str(error).replace("packet", "packet.quoted", 1)) from None
+    if read.ip_version != version:
+        raise PacketError("packet.quoted: of another IP version than the packet")
+    return read
 
 
 def _protocol(value: t.Any) -> int:

@@ -10,6 +10,7 @@ policy for a wider one.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import socket
@@ -18,19 +19,27 @@ import typing as t
 from .model import (
     ACTIONS,
     EGRESS,
+    ENDINGS,
+    EVERY_INTERFACE,
     FORMAT,
     INGRESS,
+    LISTS,
     PORT_PROTOCOLS,
+    PROFILE,
+    STAGED_ACTIONS,
     AddressSet,
     Endpoint,
     Failsafe,
     Failsafes,
     HostPolicy,
     Icmp,
+    NamedPort,
     Origin,
     Policy,
     PortRange,
+    PortSet,
     Rule,
+    Settings,
     Side,
     Tier,
 )
@@ -41,6 +50,8 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _TIER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SET_NAME = re.compile(r"[A-Za-z0-9:_-]{1,128}")
 _LENGTH = re.compile(r"[0-9]{1,3}")
+_RATE = re.compile(r"[1-9][0-9]{0,3}/(second|minute|hour|day)")
+_LOG_PREFIX = re.compile(r"[a-zA-Z0-9%: /_-]{0,100}")
 _FAMILIES = {4: (socket.AF_INET, 32), 6: (socket.AF_INET6, 128)}
 
 
@@ -65,9 +76,10 @@ def from_dict(value: t.Any) -> HostPolicy:
     found = value.get("format")
     if found is True or found != FORMAT:
         raise at.to("format").error(f"found {shown(found)}, this version reads {FORMAT}")
-    data = at.mapping(
-        value, ("format", "node", "endpoints", "policies", "sets", "failsafes"), optional=("places",)
-    )
+    fields = (
+        "format", "node", "endpoints", "policies", "sets", "port_sets", "failsafes", "settings", "interfaces",
+    )  # fmt: skip
+    data = at.mapping(value, fields, optional=("places",))
     failsafes = at.to("failsafes").mapping(data["failsafes"], ("inbound", "outbound"))
     policy = HostPolicy(
         node=at.to("node").text(data["node"]),
@@ -76,6 +88,15 @@ def from_dict(value: t.Any) -> HostPolicy:
         sets={
             here.pattern(key, _SET_NAME): _set(raw, here)
             for here, key, raw in at.to("sets").members(data["sets"])
+        },
+        port_sets={
+            here.pattern(key, _SET_NAME): _port_set(raw, here)
+            for here, key, raw in at.to("port_sets").members(data["port_sets"])
+        },
+        settings=_settings(data["settings"], at.to("settings")),
+        interfaces={
+            here.pattern(key, _INTERFACE): _addresses(raw, here)
+            for here, key, raw in at.to("interfaces").members(data["interfaces"])
         },
         failsafes=Failsafes(
             inbound=_failsafes(failsafes["inbound"], at.to("failsafes").to("inbound")),
@@ -91,37 +112,78 @@ def from_dict(value: t.Any) -> HostPolicy:
 
 def _check_references(policy: HostPolicy, at: _At) -> None:
     for endpoint in policy.endpoints:
-        for tier in endpoint.untracked:
-            for key in tier.policies:
-                if key not in policy.policies:
-                    raise at.to("policies").error(f"{key!r} is missing")
+        for key in endpoint.policy_keys:
+            if key not in policy.policies:
+                raise at.to("policies").error(f"{key!r} is missing")
+        for key in endpoint.profiles:
+            if policy.policies[key].kind != PROFILE:
+                raise at.to("endpoints").error(f"found {key!r} among the profiles, which is none")
     for key, member in policy.policies.items():
         if key != member.key:
             raise at.to("policies").to(key).error(f"found the policy {member.key!r}")
+    _check_sets(policy, at)
+
+
+def _check_sets(policy: HostPolicy, at: _At) -> None:
+    for member in policy.policies.values():
         for rule in member.all_rules:
-            for member_set in rule.all_sets:
-                if member_set not in policy.sets:
-                    raise at.to("sets").error(f"{shown(member_set)} is missing")
+            for name_of_set in rule.all_sets:
+                if name_of_set not in policy.sets:
+                    raise at.to("sets").error(f"{shown(name_of_set)} is missing")
+            for name_of_set in rule.all_port_sets:
+                if name_of_set not in policy.port_sets:
+                    raise at.to("port_sets").error(f"{shown(name_of_set)} is missing")
 
 
 def _endpoint(raw: t.Any, at: _At) -> Endpoint:
-    data = at.mapping(raw, ("name", "interface", "untracked"))
+    data = at.mapping(raw, ("name", "interface", "addresses", "profiles", *LISTS))
+    interface = data["interface"]
+    if interface not in (None, EVERY_INTERFACE):
+        interface = at.to("interface").pattern(interface, _INTERFACE)
+    addresses = _addresses(data["addresses"], at.to("addresses"))
+    if interface is None and not addresses:
+        raise at.to("interface").error("found null, and no addresses to find interfaces by")
+    lists = {
+        name: tuple(_tier(tier, here, ENDINGS[name]) for here, tier in at.to(name).items(data[name]))
+        for name in LISTS
+    }
     return Endpoint(
         name=at.to("name").text(data["name"]),
-        interface=at.to("interface").pattern(data["interface"], _INTERFACE),
-        untracked=tuple(_tier(tier, here) for here, tier in at.to("untracked").items(data["untracked"])),
+        interface=None if interface is None else str(interface),
+        addresses=addresses,
+        profiles=at.to("profiles").texts(data["profiles"]),
+        **lists,
     )
 
 
-def _tier(raw: t.Any, at: _At) -> Tier:
-    data = at.mapping(raw, ("name", "policies"))
+def _addresses(raw: t.Any, at: _At) -> tuple[str, ...]:
+    return tuple(here.address(item) for here, item in at.items(raw))
+
+
+def _tier(raw: t.Any, at: _At, endings: tuple[str, ...]) -> Tier:
+    data = at.mapping(raw, ("name", "policies", "default_action"))
     return Tier(
-        name=at.to("name").pattern(data["name"], _TIER), policies=at.to("policies").texts(data["policies"])
+        name=at.to("name").pattern(data["name"], _TIER),
+        policies=at.to("policies").texts(data["policies"]),
+        default_action=at.to("default_action").choice(data["default_action"], endings),
+    )
+
+
+def _settings(raw: t.Any, at: _At) -> Settings:
+    data = at.mapping(raw, tuple(field.name for field in dataclasses.fields(Settings)))
+    rate = data["log_rate"]
+    return Settings(
+        drop_invalid=at.to("drop_invalid").truth(data["drop_invalid"]),
+        log_prefix=at.to("log_prefix").pattern(data["log_prefix"], _LOG_PREFIX),
+        log_rate=None if rate is None else at.to("log_rate").pattern(rate, _RATE),
+        log_burst=at.to("log_burst").number(data["log_burst"], 9999),
+        mark_mask=at.to("mark_mask").number(data["mark_mask"], 0xFFFFFFFF),
+        insert_first=at.to("insert_first").truth(data["insert_first"]),
     )
 
 
 def _policy(raw: t.Any, at: _At) -> Policy:
-    data = at.mapping(raw, ("kind", "name", INGRESS, EGRESS))
+    data = at.mapping(raw, ("kind", "name", "staged", INGRESS, EGRESS))
     kind, named = at.to("kind").pattern(data["kind"], _NAME), at.to("name").pattern(data["name"], _NAME)
     rules = {
         direction: None
@@ -132,12 +194,14 @@ def _policy(raw: t.Any, at: _At) -> Policy:
         )
         for direction in (INGRESS, EGRESS)
     }
-    return Policy(kind=kind, name=named, ingress=rules[INGRESS], egress=rules[EGRESS])
+    staged = at.to("staged").choice(data["staged"], (None, *STAGED_ACTIONS))
+    return Policy(kind=kind, name=named, ingress=rules[INGRESS], egress=rules[EGRESS], staged=staged)
 
 
 def _rule(raw: t.Any, at: _At, origin: Origin) -> Rule:
-    fields = ("action", "protocol", "ip_version", "source", "destination", "not_protocol", "icmp", "not_icmp")
-    data = at.mapping(raw, fields)
+    asked = ("protocol", "ip_version", "source", "destination", "not_protocol", "icmp", "not_icmp")
+    data: dict[str, t.Any] = {**dict.fromkeys(asked), "source": {}, "destination": {}}
+    data.update(at.mapping(raw, ("action",), optional=asked))
     rule = Rule(
         origin=origin,
         action=at.to("action").choice(data["action"], ACTIONS),
@@ -150,6 +214,8 @@ def _rule(raw: t.Any, at: _At, origin: Origin) -> Rule:
         not_icmp=_icmp(data["not_icmp"], at.to("not_icmp")),
     )
     sides = (rule.source, rule.destination)
+    if rule.protocol is not None and rule.protocol not in PORT_PROTOCOLS and rule.all_port_sets:
+        raise at.error(f"found named ports and the protocol {shown(rule.protocol)}, which has none")
     if rule.protocol not in PORT_PROTOCOLS and any(side.ports or side.not_ports for side in sides):
         raise at.error(f"found ports and the protocol {shown(rule.protocol)}, which has none")
     return rule
@@ -169,12 +235,16 @@ def _icmp(raw: t.Any, at: _At) -> Icmp | None:
 
 
 def _side(raw: t.Any, at: _At) -> Side:
-    data = at.mapping(raw, ("sets", "ports", "not_sets", "not_ports"))
+    """A side, without what it does not ask for."""
+    fields = ("sets", "ports", "not_sets", "not_ports", "named_ports", "not_named_ports")
+    data: dict[str, t.Any] = {**dict.fromkeys(fields, ()), **at.mapping(raw, (), optional=fields)}
     return Side(
         sets=at.to("sets").texts(data["sets"]),
         ports=_ports(data["ports"], at.to("ports")),
         not_sets=at.to("not_sets").texts(data["not_sets"]),
         not_ports=_ports(data["not_ports"], at.to("not_ports")),
+        named_ports=at.to("named_ports").texts(data["named_ports"]),
+        not_named_ports=at.to("not_named_ports").texts(data["not_named_ports"]),
     )
 
 
@@ -197,6 +267,25 @@ def _set(raw: t.Any, at: _At) -> AddressSet:
         v4=tuple(here.network(net, 4) for here, net in at.to("v4").items(data["v4"])),
         v6=tuple(here.network(net, 6) for here, net in at.to("v6").items(data["v6"])),
     )
+
+
+def _port_set(raw: t.Any, at: _At) -> PortSet:
+    data = at.mapping(raw, ("text", "v4", "v6"))
+    return PortSet(
+        text=at.to("text").text(data["text"]),
+        v4=tuple(_named_port(member, 4, here) for here, member in at.to("v4").items(data["v4"])),
+        v6=tuple(_named_port(member, 6, here) for here, member in at.to("v6").items(data["v6"])),
+    )
+
+
+def _named_port(raw: t.Any, version: int, at: _At) -> NamedPort:
+    members = [item for _here, item in at.items(raw)]
+    if len(members) != 3:
+        raise at.error(f"found {len(members)} members, expected [address, protocol, port]")
+    address = at.to(0).address(members[0])
+    if (":" in address) != (version == 6):
+        raise at.to(0).error(f"found {shown(address)}, expected an IPv{version} address")
+    return address, at.to(1).choice(members[1], PORT_PROTOCOLS), at.to(2).number(members[2], 65535)
 
 
 def _failsafes(raw: t.Any, at: _At) -> tuple[Failsafe, ...]:
@@ -277,6 +366,20 @@ class _At:
             if not isinstance(value, bool) and value == one:
                 return one
         raise self.error(f"found {shown(value)}, allowed: {', '.join(map(str, allowed))}")
+
+    def truth(self, value: t.Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.error(f"found {shown(value)}, expected true or false")
+        return value
+
+    def address(self, value: t.Any) -> str:
+        """An IP address, without prefix or zone."""
+        text = self.text(value)
+        try:
+            socket.inet_pton(_FAMILIES[6 if ":" in text else 4][0], text)
+        except (OSError, ValueError):
+            raise self.error(f"found {shown(value)}, expected an IP address") from None
+        return text
 
     def network(self, value: t.Any, version: int) -> str:
         """A CIDR of one IP version. By inet_pton: a large set is read at every run on the host."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import typing as t
 
 LONGEST = 80
@@ -24,6 +25,8 @@ def shown(value: t.Any) -> str:
         return f"a number of {value.bit_length()} bits"  # Python refuses to write the longest ones
     if isinstance(value, (int, float)):
         return _shortened(str(value))
+    if isinstance(value, dt.date):
+        return f"the date {value.isoformat()}"
     return f"a value of type {type(value).__name__}"
 
 

@@ -38,6 +38,61 @@ def text(policy: model.HostPolicy) -> str:
     return ruleset.text(render(policy))
 
 
+class Lack(t.NamedTuple):
+    """Something of a policy that this version cannot enforce: of which resource, where in it, and what."""
+
+    kind: str
+    name: str
+    path: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}: {self.path}: {self.what}"
+
+
+def unenforced(policy: model.HostPolicy) -> list[Lack]:
+    """What of a policy this version cannot enforce; such a policy must not be applied in part."""
+    found: dict[Lack, None] = {}
+    for endpoint in policy.endpoints:
+        if endpoint.interface in (None, model.EVERY_INTERFACE):
+            lack = Lack("HostEndpoint", endpoint.name, "spec.interfaceName", "an interface that is not named")
+            found[lack] = None
+        tracked = itertools.chain(endpoint.pre_dnat, endpoint.normal, endpoint.forward)
+        members = (policy.policies[key] for tier in tracked for key in tier.policies)
+        for member in members:
+            if member.staged is None:
+                lack = Lack(member.kind, member.name, "spec.doNotTrack", "policy that is not untracked")
+                found[lack] = None
+        for member in (policy.policies[key] for key in endpoint.profiles):
+            found[Lack(member.kind, member.name, "spec", "profiles")] = None
+        for tier, direction in itertools.product(endpoint.untracked, DIRECTIONS):
+            found.update(dict.fromkeys(_lacks(policy.tier_rules(tier, direction))))
+    return list(found)
+
+
+def _lacks(rules: t.Iterable[model.Rule]) -> t.Iterator[Lack]:
+    for rule in rules:
+        origin = rule.origin
+        path = f"spec.{origin.direction}[{origin.rule}]"
+        if rule.action == model.LOG:
+            yield Lack(origin.kind, origin.name, path, "Log rules")
+        if rule.all_port_sets:
+            yield Lack(origin.kind, origin.name, path, "named ports")
+
+
+NAMED = 5
+"""As many things as a refusal names; there may be hundreds."""
+
+
+def refusal(policy: model.HostPolicy) -> str | None:
+    """What keeps a policy from being enforced, for its author; None where nothing does."""
+    found = unenforced(policy)
+    if not found:
+        return None
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return f"it cannot enforce {'; '.join(map(str, found[:NAMED]))}{more}"
+
+
 def counter_names(policy: model.Policy) -> dict[str, str]:
     """The counter of each rule of a policy, by the rule's path (Origin.path).
 
@@ -101,7 +156,7 @@ class _Rendering:
             targets = [
                 (endpoint.interface, self._endpoint(endpoint, direction))
                 for endpoint in self._policy.endpoints
-                if self._has_rules(endpoint, direction)
+                if endpoint.interface is not None and self._has_rules(endpoint, direction)
             ]
             if not targets:
                 continue
@@ -176,12 +231,13 @@ class _Rendering:
         """What the rule asks of a packet of one IP version (None: any); None where no such packet matches."""
         if family is None:
             return []
+        if not all(
+            self._policy.sets[name].family(family) for name in (*rule.source.sets, *rule.destination.sets)
+        ):
+            return None
         match = []
         for side, key in ((rule.source, "saddr"), (rule.destination, "daddr")):
-            for name in side.sets:
-                if not self._policy.sets[name].family(family):
-                    return None
-                match.append(f"{ADDRESS_KEYS[family]} {key} @{self._set(name, family)}")
+            match += [f"{ADDRESS_KEYS[family]} {key} @{self._set(name, family)}" for name in side.sets]
             match += [
                 f"{ADDRESS_KEYS[family]} {key} != @{self._set(name, family)}"
                 for name in side.not_sets

@@ -15,11 +15,13 @@ import ipaddress
 import typing as t
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 from ansible.errors import AnsibleError
 
+from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.module_utils._policy.shown import shown
-from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import resources, values
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import kinds, resources, values
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.definitions import (
     RESOURCE_FILES,
     Definition,
@@ -43,11 +45,14 @@ GROUP_LABEL = "netpolicy.host/group."
 class Collected:
     """All resources of an inventory, and the addresses of endpoints that name none, by endpoint name.
 
-    With any of `findings` there is no policy; `warnings` are for the user to know.
+    `interfaces` has, by host, the addresses of its interfaces that its variables tell, for hosts of which an
+    endpoint is found by addresses. With any of `findings` there is no policy; `warnings` are for the user to
+    know.
     """
 
     resources: list[resources.Resource]
     addresses: Mapping[str, list[values.Address]]
+    interfaces: Mapping[str, Mapping[str, list[values.Address]]]
     findings: list[Finding]
     warnings: list[Finding]
 
@@ -107,8 +112,8 @@ def collect(inventory: Inventory, defined: Iterable[Definition]) -> Collected:
         _filled_in(value, hosts, aliases)
         for value, hosts in once(pair for definition in defined for pair in reader.resources(definition))
     ]
-    parsed, wrong = resources.parse_all(raw)
-    findings += wrong
+    parsed, wrong = kinds.parse_all(raw)
+    findings += [*wrong, *kinds.undefined_tiers(parsed)]
     labelled = [_with_group_labels(_by_host(resource, aliases), inventory) for resource in parsed]
     endpoints = [one for one in labelled if isinstance(one, resources.HostEndpoint)]
     hosts = set(inventory.hosts)
@@ -116,9 +121,11 @@ def collect(inventory: Inventory, defined: Iterable[Definition]) -> Collected:
         path, node = _node_of(resource)
         if node is not None and node not in hosts:
             message = f"found {shown(node)}, and no host of the inventory has that name or {NODE}"
-            kind = type(resource).__name__
-            warnings.append(Finding(kind, resource.name, path, message, resource.place))
-    return Collected(labelled, _addresses(endpoints, hosts, variables), findings, warnings)
+            warnings.append(Finding(resource.kind, resource.name, path, message, resource.place))
+    by_address = {one.node for one in endpoints if one.interface is None and one.node in hosts}
+    interfaces = {host: variables.addresses(host) or {} for host in sorted(by_address)}
+    addresses = _addresses(endpoints, hosts, variables)
+    return Collected(labelled, addresses, interfaces, findings, warnings)
 
 
 # -- what a resource leaves to its place -------------------------------------------------------------
@@ -182,6 +189,8 @@ class _HostVariables:
     def __init__(self, inventory: Inventory, findings: list[Finding]) -> None:
         self._inventory = inventory
         self._findings = findings
+        self.addresses = cache(self._addresses)
+        """A host's addresses by interface (netpolicy_addresses); None where it does not say."""
 
     def aliases(self) -> dict[str, str]:
         """Inventory names of hosts by their other names (netpolicy_node)."""
@@ -197,8 +206,7 @@ class _HostVariables:
             found.setdefault(node, host)
         return found
 
-    def addresses(self, host: str) -> dict[str, list[values.Address]] | None:
-        """A host's addresses by interface (netpolicy_addresses); None where it does not say."""
+    def _addresses(self, host: str) -> dict[str, list[values.Address]] | None:
         return t.cast(
             "dict[str, list[values.Address]] | None",
             self._read(host, ADDRESSES, values.addresses_by_interface),
@@ -243,7 +251,14 @@ def _addresses(
         connection = variables.connection_address(host) if given is None and len(members) == 1 else None
         for endpoint in members:
             if given is not None:
-                found[endpoint.name] = given.get(endpoint.interface, [])
+                found[endpoint.name] = _known(given, endpoint.interface)
             elif connection is not None:
                 found[endpoint.name] = [connection]
     return found
+
+
+def _known(given: Mapping[str, list[values.Address]], interface: str | None) -> list[values.Address]:
+    """The addresses of an interface; of an endpoint for every interface, those of all but the loopback."""
+    if interface == model.EVERY_INTERFACE:
+        return [address for name, addresses in given.items() if name != "lo" for address in addresses]
+    return given.get(interface or "", [])

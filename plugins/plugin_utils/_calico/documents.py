@@ -18,7 +18,11 @@ import yaml
 from ansible.parsing.yaml.loader import AnsibleLoader
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy.shown import shown
-from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding, Where
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import (
+    Finding,
+    Where,
+    misread_number,
+)
 
 MAX_DEPTH = 64
 """Of nested lists and mappings. Calico needs a dozen; with some ten thousand libyaml's caller crashes."""
@@ -131,9 +135,10 @@ def _check_keys(node: yaml.MappingNode, where: Where) -> None:
 
 
 def _check_scalar(node: yaml.ScalarNode, loader: t.Any, where: Where) -> None:
-    if node.tag in _NUMBERS and ":" in node.value:
-        text = node.value
-        _at(node, where).refuse(f"YAML reads {shown(text)} as a number in base 60; quote it: '{text}'")
+    misread = misread_number(node.value) if node.tag in _NUMBERS else None
+    if misread is not None:
+        # Here, not where fields are read: in a vaulted file nobody can look up later what was written.
+        _at(node, where).refuse(f"found {shown(node.value)}: {misread}")
         return
     try:
         loader.construct_object(node)

@@ -11,13 +11,14 @@ kind is a table and each finding knows its path.
 from __future__ import annotations
 
 import difflib
+import re
 import typing as t
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy.shown import name, shown
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import values
-from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.places import place
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.places import place, written
 
 
 @dataclass(frozen=True)
@@ -32,30 +33,52 @@ class Finding:
 
     def __str__(self) -> str:
         where = f"{self.place}: " if self.place else ""
-        return f"{where}{name(self.kind)} {name(self.name)}: {self.path}: {self.message}"
+        path = f"{self.path}: " if self.path else ""
+        return f"{where}{name(self.kind)} {name(self.name)}: {path}{self.message}"
 
 
 @dataclass(frozen=True)
 class Where:
-    """A position inside a resource, and the list that findings go to."""
+    """A position inside a resource, what stands there, and the list that findings go to."""
 
     kind: str
     name: str
     findings: list[Finding]
     path: str = ""
     place: str | None = None
+    value: t.Any = None
 
     def at(self, step: str | int, value: t.Any) -> Where:
         """The position of a member: a key, or an index in a list."""
         path = f"{self.path}[{step}]" if isinstance(step, int) else f"{self.path}.{name(step)}"
-        return Where(self.kind, self.name, self.findings, path.lstrip("."), place(value) or self.place)
+        at = place(value) or self.place
+        return Where(self.kind, self.name, self.findings, path.lstrip("."), at, value)
+
+    def within(self, *steps: str | int) -> Where:
+        """The position further inside; of what is not there, the place is that of what is around it."""
+        at = self
+        for step in steps:
+            value = None
+            if isinstance(step, int) and isinstance(at.value, (list, tuple)) and step < len(at.value):
+                value = at.value[step]
+            elif isinstance(at.value, Mapping):
+                value = at.value.get(step)
+            at = at.at(step, value)
+        return at
 
     def refuse(self, message: str) -> None:
         """Note a finding here."""
         self.findings.append(Finding(self.kind, self.name, self.path, message, self.place))
 
 
-ASKS_FOR_NOTHING: tuple[t.Any, ...] = (None, False, "", [], {})
+MAX_SHOWN_FIELDS = 30
+MOST_NAMED = 4
+
+
+def asks_for_nothing(value: t.Any) -> bool:
+    """Whether a value is as good as none: null, false, or anything empty; the number 0 is a value."""
+    return value is None or value is False or (isinstance(value, (str, list, tuple, Mapping)) and not value)
+
 
 Reader = Callable[[t.Any, Where], t.Any]
 
@@ -73,46 +96,77 @@ def single(read: Callable[[t.Any], t.Any]) -> Reader:
     return reader
 
 
+def number(read: Callable[[t.Any], t.Any]) -> Reader:
+    """A reader of a number by its digits; what YAML 1.1 makes another number of than it seems is refused."""
+
+    def reader(value: t.Any, where: Where) -> t.Any:
+        text = written(value) if isinstance(value, int) else None
+        misread = None if text is None else misread_number(text)
+        if misread is not None:
+            where.refuse(f"found {value}: {misread}")
+            return None
+        return single(read)(value, where)
+
+    return reader
+
+
+_OCTAL = re.compile(r"0[0-7]+")
+
+
+def misread_number(text: str) -> str | None:
+    """How YAML 1.1 misreads the digits of a number, and what to write instead; None where it does not."""
+    if ":" in text:
+        return f"YAML reads {text} as a number in base 60; quote it: '{text}'"
+    if _OCTAL.fullmatch(text):
+        return f"YAML reads {text}, for its leading 0, in base 8; write {text.lstrip('0') or '0'}"
+    return None
+
+
 def ignored(value: t.Any, where: Where) -> None:
     """A reader of what the server sets and nobody needs."""
     del value, where
 
 
 @dataclass(frozen=True)
-class mapping:  # noqa: N801  # reads as the word that it is in the tables of resources.py
+class mapping:  # noqa: N801  # reads as the word that it is in the tables of kinds.py
     """A reader of a mapping by a table of its fields.
 
-    `unserved` names fields that Calico has and this version does not enforce, with the reason; a value that
-    asks for nothing (false, an empty list) is no value. A null value is none either, as it is for Calico.
+    `required` says of the fields that must be there what is expected of them. `unserved` names fields that
+    Calico has and a plain host cannot have, with the reason; a value that asks for nothing (false, an empty
+    list) is no value. A null value is none either, as it is for Calico.
     """
 
     fields: Mapping[str, Reader]
-    required: tuple[str, ...] = ()
+    required: Mapping[str, str] = field(default_factory=dict)
     unserved: Mapping[str, str] = field(default_factory=dict)
-    others: str = "unknown field"
-    """What to say of a field that is in neither table."""
 
     def __call__(self, value: t.Any, where: Where) -> dict[str, t.Any] | None:
         if not isinstance(value, Mapping):
-            where.refuse(f"found {shown(value)}, expected a mapping")
+            fields = ", ".join([*self.fields][:MOST_NAMED]) + (
+                "" if len(self.fields) <= MOST_NAMED else ", …"
+            )
+            where.refuse(f"found {shown(value)}, expected a mapping ({fields})")
             return None
         read = {}
         for key, content in value.items():
-            if key in self.unserved and content not in ASKS_FOR_NOTHING:
-                where.at(key, content).refuse(f"not served by this version: {self.unserved[key]}")
+            if key in self.unserved and not asks_for_nothing(content):
+                where.at(key, content).refuse(f"not served: {self.unserved[key]}")
             elif key not in self.fields and key not in self.unserved:
-                where.at(_key_text(key), key).refuse(self._unknown(key))
+                where.at(_key_text(key), key).refuse(self._unknown(key, where.kind))
             elif key in self.fields and content is not None:
                 read[str(key)] = self.fields[key](content, where.at(key, content))
-        for key in self.required:
+        for key, expected in self.required.items():
             if value.get(key) is None:
-                where.at(key, None).refuse("missing")
+                where.at(key, None).refuse(f"missing; expected {expected}")
         return read
 
-    def _unknown(self, key: t.Any) -> str:
+    def _unknown(self, key: t.Any, kind: str) -> str:
         close = difflib.get_close_matches(_key_text(key)[:64], self.fields, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        return f"{self.others}{hint or '.'} Allowed: {', '.join(self.fields)}"
+        allowed = ", ".join(self.fields)
+        if len(self.fields) > MAX_SHOWN_FIELDS:
+            allowed = f"the fields that docs/calico-fields.md lists for {kind}"
+        return f"unknown field{hint or '.'} Allowed: {allowed}"
 
 
 def _key_text(key: t.Any) -> str:
@@ -134,9 +188,25 @@ def sequence(read: Reader, most: int | None = None, repeats: bool = True) -> Rea
             at = where.at(index, item)
             member = read(item, at)
             if member is not None and not repeats and member in members:
-                at.refuse(f"found {shown(item)} a second time")
+                at.refuse(f"found {shown(item)} a second time, allowed: each once")
             elif member is not None:
                 members.append(member)
         return members
+
+    return reader
+
+
+def bulk(quick: Callable[[t.Any], t.Any], read: Reader) -> Reader:
+    """A reader of a long list: what `quick` does not read (None), `read` reads or refuses."""
+
+    def reader(value: t.Any, where: Where) -> list[t.Any] | None:
+        if not isinstance(value, (list, tuple)):
+            where.refuse(f"found {shown(value)}, expected a list")
+            return None
+        members = [quick(item) for item in value]
+        for index, member in enumerate(members):
+            if member is None:
+                members[index] = read(value[index], where.at(index, value[index]))
+        return members if None not in members else [member for member in members if member is not None]
 
     return reader

@@ -208,3 +208,22 @@ def test_an_unknown_option_is_refused(site):
     action = tasks.action(plugin.ActionModule, destination="x")
     with pytest.raises(AnsibleActionFail, match="Unsupported parameters"):
         action.run(task_vars={"hostvars": site.hostvars()})
+
+
+def test_what_cannot_be_enforced_yet_is_compiled_and_told(site):
+    tracked = written.resource("GlobalNetworkPolicy", "tracked", {"ingress": RULES})
+    every = {**ENDPOINT, "spec": {"interfaceName": "*"}}
+    site.write(
+        {
+            "inventory/group_vars/web.yml": variables(ENDPOINT, every),
+            "inventory/group_vars/all.yml": variables(tracked, CLIENTS),
+        }
+    )
+    result = run(site)
+    assert [(one["kind"], one["name"], one["path"]) for one in result["findings"]] == [
+        ("HostEndpoint", "web-1-*", "spec.interfaceName"),
+        ("GlobalNetworkPolicy", "tracked", "spec.doNotTrack"),
+    ]
+    policy = read.from_dict(_artefact.read(Path(result["directory"]), "web-1").policy)
+    assert [endpoint.interface for endpoint in policy.endpoints] == ["*", "eth0"]
+    assert [tier.policies for tier in policy.endpoints[0].normal] == [("GlobalNetworkPolicy/tracked",)]

@@ -14,6 +14,7 @@ from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._policy 
 
 FILTERS = host_policy.FilterModule().filters()
 POLICY = model.to_dict(samples.sample())
+ENFORCED = model.to_dict(samples.untracked_sample())
 PACKET = {
     "direction": "ingress",
     "interface": "eth0",
@@ -38,7 +39,7 @@ def test_a_verdict():
 
 
 def test_a_verdict_that_no_rule_decided():
-    found = FILTERS["verdict"](POLICY, {**PACKET, "interface": "eth7"})
+    found = FILTERS["verdict"](ENFORCED, {**PACKET, "interface": "eth7"})
     assert found == {
         "action": "allow",
         "tracked": True,
@@ -48,14 +49,25 @@ def test_a_verdict_that_no_rule_decided():
 
 
 def test_the_text_of_the_ruleset():
-    assert FILTERS["nftables"](POLICY) == nftables.text(samples.sample())
+    assert FILTERS["nftables"](ENFORCED) == nftables.text(samples.untracked_sample())
+
+
+def test_a_policy_that_this_version_cannot_enforce_has_no_ruleset():
+    with pytest.raises(AnsibleFilterError) as error:
+        FILTERS["nftables"](POLICY)
+    found = nftables.unenforced(samples.sample())
+    assert len(found) > 5
+    assert str(error.value) == (
+        "netpolicy.host.nftables: this version enforces untracked policy only: it cannot enforce "
+        f"{'; '.join(map(str, found[:5]))} and {len(found) - 5} more"
+    )
 
 
 @pytest.mark.parametrize(
     "policy, packet, message",
     [
         ([], PACKET, "HostPolicy: found list, expected a mapping"),
-        ({**POLICY, "format": 2}, PACKET, "HostPolicy.format: found 2"),
+        ({**POLICY, "format": 1}, PACKET, "HostPolicy.format: found 1, this version reads 2"),
         (samples.without(POLICY, ("sets",)), PACKET, "HostPolicy.sets: missing"),
         (POLICY, "tcp", "packet: found str, expected a mapping"),
         (POLICY, {**PACKET, "dport": "http"}, "packet.dport: found 'http'"),

@@ -41,7 +41,7 @@ def test_findings_are_plain():
         "kind": "HostEndpoint",
         "name": "node-eth0",
         "path": "spec.node",
-        "message": "found '', expected the name of a host",
+        "message": "found '', expected the name of a host, up to 253 characters",
     }
 
 
@@ -90,7 +90,7 @@ def test_findings_are_an_error_with_all_of_them():
     with pytest.raises(AnsibleFilterError) as error:
         FILTERS["compile"]([written.endpoint(node=""), written.policy(order="x")], node="node")
     assert str(error.value).startswith("netpolicy.host.compile: HostEndpoint node-eth0: spec.node: found ''")
-    assert "; GlobalNetworkPolicy web: spec.order: found 'x', expected a number" in str(error.value)
+    assert "; GlobalNetworkPolicy web: spec.order: found 'x', expected a finite number" in str(error.value)
 
 
 @pytest.mark.parametrize(

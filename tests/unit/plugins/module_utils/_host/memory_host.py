@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 
 from ansible_collections.netpolicy.host.plugins.module_utils._host import system
 
-_MENTIONED = re.compile(r'(?:jump|goto) (?P<chain>\S+)|@(?P<set>\S+)|counter name "(?P<counter>[^"]+)"')
+_MENTIONED = re.compile(
+    r'(?:jump|goto) (?P<chain>\S+)|@(?P<set>(?!th,)\S+)|counter name "(?P<counter>[^"]+)"'
+)
 _HOOK = re.compile(r"type filter hook (\w+) priority (\w+); policy accept;")
 _COMMENT = re.compile(r' comment "([^"]*)"$')
 _ELEMENTS = re.compile(r"elements = \{(.*?)\}", re.DOTALL)
@@ -65,10 +67,16 @@ class MemoryHost:
         self.effects = 0
         """How often the host was changed or locked."""
         self.locked = False
+        self.foreign: set[str] = set()
+        """Addresses that the host does not have."""
 
-    def interfaces(self) -> list[str]:
+    def interfaces(self) -> dict[str, str | None]:
         """See system.Host. There is every interface that samples speak of."""
-        return ["eth0", "eth1", "lo"]
+        return {"eth0": None, "eth1": None, "lo": None}
+
+    def has_address(self, address: str) -> bool:
+        """See system.Host. All addresses are the host's own, but those of `foreign`."""
+        return address not in self.foreign
 
     # -- what tests ask ------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._host.me
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._policy import samples
 
 ENGINE = transaction.EngineFile("e1" * 32, b"the engine")
-POLICY = samples.sample()
+POLICY = samples.untracked_sample()
 DIGEST = POLICY.digest
 ORIGIN = provenance.Provenance("ansible", provenance.Extent("0" * 16, 3, 2, 2))
 RUN = {"provenance": provenance.to_dict(ORIGIN), "takeover": False, "shrink_limit": 100}
@@ -65,7 +65,7 @@ def test_apply_answers_what_changed():
     assert apply(host)["changed"] is False
 
 
-@given(samples.host_policies())
+@given(samples.untracked_policies())
 def test_check_mode_answers_the_same_and_does_nothing(policy):
     policy = dataclasses.replace(policy, node=POLICY.node)
     for host in (MemoryHost(), installed()):
@@ -83,13 +83,52 @@ def test_a_policy_with_another_digest_is_refused_before_any_change():
     assert host.effects == 0
 
 
-@pytest.mark.parametrize("data", ["", [], {"format": 2}, {**model.to_dict(POLICY), "later": 1}], ids=str)
+@pytest.mark.parametrize("data", ["", [], {"format": 99}, {**model.to_dict(POLICY), "later": 1}], ids=str)
 def test_a_policy_that_cannot_be_read_is_refused_before_any_change(data):
     host = MemoryHost()
     answer = ask(host, "apply", digest=DIGEST, policy=data, check=False)
     assert set(answer) == {"error"}
     assert answer["error"].startswith("HostPolicy")
     assert host.effects == 0
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("has_nft", [False, True])
+def test_a_policy_that_could_be_enforced_in_part_only_is_refused_before_any_change(has_nft, check):
+    whole = samples.sample()
+    found = nftables.unenforced(whole)
+    for host in (MemoryHost(), installed()):
+        host.has_nft = has_nft
+        before, effects = host.state(), host.effects
+        assert apply(host, whole, check=check) == {
+            "error": "this version enforces untracked policy only; nothing was changed: it cannot enforce "
+            f"{'; '.join(map(str, found[:5]))} and {len(found) - 5} more"
+        }
+        assert (host.state(), host.effects, host.locked) == (before, effects, False)
+
+
+def test_a_policy_beyond_this_version_that_a_newer_one_installed_is_told_and_can_be_removed():
+    host = installed()
+    whole = samples.sample()
+    content, mode = host.contents["/etc/netpolicy-host/policy.json"]
+    record = {
+        **json.loads(content),
+        "policy": model.to_dict(whole),
+        "digest": whole.digest,
+        "nft": "a newer nft",
+        "fingerprint": "0" * 64,
+    }
+    host.contents["/etc/netpolicy-host/policy.json"] = (json.dumps(record).encode(), mode)
+    assert probe(host, whole.digest)["error"].startswith("this version enforces untracked policy only; ")
+    assert ask(host, "info")["drift"] == ["the table was changed by something else"]
+    assert ask(host, "remove", node=None, check=False)["changed"]
+    assert host.is_clean()
+
+
+def test_policy_that_is_only_planned_is_no_reason_to_refuse():
+    staged = samples.policy("planned", [samples.rule(model.LOG)], staged="set")
+    planned = samples.host([samples.policy("web", [samples.rule()]), staged])
+    assert apply(MemoryHost(), planned)["changed"]
 
 
 # -- a policy that may be there already --------------------------------------------------------------

@@ -125,3 +125,12 @@ def test_peers_that_take_the_place_of_others_are_no_loss():
 def test_the_largest_loss_comes_first():
     change = peers.change(knowing(a=spread(2), b=spread(5), c=spread(1)), knowing(a=spread(1), c=spread(1)))
     assert change.sets == (("b", tuple(f"{one}/32" for one in spread(5))), ("a", (f"{spread(2)[1]}/32",)))
+
+
+def test_a_set_that_is_emptied_is_told_however_large_the_others_are():
+    old = knowing(deny=spread(500), clients=spread(3))
+    assert peers.change(old, knowing(deny=spread(500), clients=[])).emptied == ("clients",)
+    assert peers.change(old, knowing(deny=spread(500), clients=[], fresh=spread(9))).emptied == ("clients",)
+    assert peers.change(old, knowing(deny=spread(500), clients=spread(1))).emptied == ()
+    assert peers.change(old, knowing(deny=spread(500))).emptied == ()
+    assert peers.change(knowing(a=[]), knowing(a=[])).emptied == ()

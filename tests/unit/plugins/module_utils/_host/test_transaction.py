@@ -74,7 +74,7 @@ def assert_enforces(
 # -- one change after the other ----------------------------------------------------------------------
 
 
-@given(samples.host_policies())
+@given(samples.untracked_policies())
 def test_the_first_run_changes_and_the_second_does_not(wanted):
     host = MemoryHost()
     first = enforce(host, wanted)
@@ -91,7 +91,7 @@ def test_the_first_run_changes_and_the_second_does_not(wanted):
     assert host.effects == effects
 
 
-@given(samples.host_policies(), samples.host_policies())
+@given(samples.untracked_policies(), samples.untracked_policies())
 def test_another_policy_replaces_the_first(old, new):
     host = enforcing(old)
     plan = enforce(host, new)
@@ -129,8 +129,10 @@ def test_counters_survive_the_change_of_other_rules():
 
 
 def test_a_change_of_places_alone_is_recorded_and_is_no_change():
-    host = enforcing(samples.sample())
-    moved = dataclasses.replace(samples.sample(), places={"GlobalNetworkPolicy/web/ingress/0": "other.yml:1"})
+    host = enforcing(samples.untracked_sample())
+    moved = dataclasses.replace(
+        samples.untracked_sample(), places={"GlobalNetworkPolicy/web/ingress/0": "other.yml:1"}
+    )
     plan = enforce(host, moved)
     assert not plan.changed
     assert plan.steps == ()
@@ -231,7 +233,7 @@ def test_drift_of_what_a_map_holds_is_seen():
     assert_enforces(host, WEB)
 
 
-@given(samples.host_policies())
+@given(samples.untracked_policies())
 def test_another_nft_that_lists_the_same_table_in_other_words_is_no_drift(wanted):
     host = enforcing(wanted)
     before = host.state()
@@ -275,11 +277,11 @@ def test_other_tables_are_left_alone():
 
 # -- a record that cannot be read --------------------------------------------------------------------
 
-RECORD = json.loads(enforcing(samples.sample()).contents[paths.POLICY_FILE][0])
+RECORD = json.loads(enforcing(samples.untracked_sample()).contents[paths.POLICY_FILE][0])
 
 
 def with_record(content: bytes) -> MemoryHost:
-    host = enforcing(samples.sample())
+    host = enforcing(samples.untracked_sample())
     host.contents[paths.POLICY_FILE] = (content, 0o600)
     return host
 
@@ -311,20 +313,24 @@ def test_a_record_that_cannot_be_read_counts_as_none(content):
     assert_enforces(host, WEB)
 
 
-@pytest.mark.parametrize("steps", [("format",), ("policy", "format")])
-def test_a_record_of_a_newer_version_is_left_alone(steps):
-    host = with_record(json.dumps(samples.replaced(RECORD, steps, 2)).encode())
+@pytest.mark.parametrize(
+    "steps, known", [(("format",), state.RECORD_FORMAT), (("policy", "format"), model.FORMAT)]
+)
+def test_a_record_of_a_newer_version_is_left_alone(steps, known):
+    host = with_record(json.dumps(samples.replaced(RECORD, steps, known + 1)).encode())
     for wanted in (WEB, None):
-        with pytest.raises(system.HostError, match=r"was written by a newer version .* reads 1"):
+        with pytest.raises(
+            system.HostError, match=rf"was written by a newer version .*format {known + 1}.* reads {known}\)"
+        ):
             planned(host, wanted)
 
 
 def test_a_record_of_an_older_policy_format_can_be_trusted_without_being_read():
-    older = samples.replaced(RECORD, ("policy",), {"format": 0, "something": "else"})
+    older = samples.replaced(RECORD, ("policy",), {"format": model.FORMAT - 1, "something": "else"})
     host = with_record(json.dumps(older).encode())
     record = state.read_state(host).record
     assert record is not None
-    assert (record.policy, record.digest) == (None, samples.sample().digest)
+    assert (record.policy, record.digest) == (None, samples.untracked_sample().digest)
     assert state.read_state(host).drift == ()
     plan = enforce(host, WEB)
     assert plan.before.startswith("(a policy of another version)\nengine e1e1")
@@ -352,7 +358,7 @@ def test_whatever_a_record_holds_the_policy_can_be_applied_and_removed(steps, va
 # -- removal -----------------------------------------------------------------------------------------
 
 
-@given(samples.host_policies())
+@given(samples.untracked_policies())
 def test_removal_leaves_nothing(wanted):
     host = enforcing(wanted)
     plan = enforce(host, None)
@@ -407,7 +413,7 @@ def fail_from_now(host: MemoryHost, step: int) -> None:
     host.fail_at = len(host.scripts) + step
 
 
-@given(samples.host_policies(), samples.host_policies(), st.integers(0, 2))
+@given(samples.untracked_policies(), samples.untracked_policies(), st.integers(0, 2))
 def test_wherever_nft_fails_the_old_or_the_new_policy_is_in_force_whole(old, new, step):
     host = enforcing(old)
     record, table, before = host.contents[paths.POLICY_FILE], host.state(), rules_in_force(host)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing as t
 
 import pytest
 from hypothesis import given
@@ -19,8 +20,8 @@ def test_no_policy_is_no_text():
 def test_a_policy_in_the_words_of_its_resources():
     text = describe.describe(samples.sample())
     lines = text.splitlines()
-    assert [line for line in lines if not line.startswith("set ")] == [
-        "endpoint node-1-eth0 on interface eth0",
+    assert [line for line in lines if not line.startswith(("set ", "ports "))] == [
+        "endpoint node-1-eth0 on interface eth0 (192.0.2.10)",
         "  untracked, tier default",
         "    GlobalNetworkPolicy/web",
         (
@@ -31,15 +32,126 @@ def test_a_policy_in_the_words_of_its_resources():
         "      egress 0: allow TCP from port 80,443",
         "    GlobalNetworkPolicy/base",
         "      ingress 0: pass IPv6 ICMPv6",
+        "  pre-DNAT, tier security",
+        "    GlobalNetworkPolicy/early",
+        "      ingress 0: deny TCP to port 25",
+        "  normal, tier security, then deny",
+        "    GlobalNetworkPolicy/planned (staged, to set: decides nothing)",
+        "      ingress 0: deny",
+        "    GlobalNetworkPolicy/tracked",
+        "      ingress 0: log not SCTP",
+        (
+            '      ingress 1: allow TCP from not [role == "client"] not port [metrics on all()]'
+            " to port 8080:8090,[metrics on all()] not port 8081:8082"
+        ),
+        "      ingress 2: allow ICMP type 3 code 4 not type 8",
+        "      egress: no rules",
+        "  normal, tier default, then pass",
+        "    GlobalNetworkPolicy/passing",
+        "      egress 0: allow IPv6",
+        "  forward, tier default, then deny",
+        "    GlobalNetworkPolicy/passing",
+        "      egress 0: allow IPv6",
+        "  profiles",
+        "    Profile/open",
+        "      ingress 0: allow",
+        "      egress 0: allow",
         "endpoint node-1-eth1 on interface eth1",
+        "endpoint node-1-management on interfaces that have 10.9.0.1 or fd09::1",
+        "endpoint node-1-others on every other interface",
+        "  profiles",
+        "    Profile/open",
+        "      ingress 0: allow",
+        "      egress 0: allow",
         "failsafes inbound: TCP 22, TCP 179 10.0.0.0/8",
         "failsafes outbound: UDP 53 fd00::53/128",
+        "interface eth0 has 192.0.2.10",
+        "interface eth9 has 10.9.0.1, fe80::1",
+        "setting drop_invalid: False",
+        "setting log_prefix: net-policy",
+        "setting log_rate: 10/second",
+        "setting log_burst: 7",
+        "setting mark_mask: 4278190080",
+        "setting insert_first: False",
     ]
     sets = [line for line in lines if line.startswith("set ")]
     assert len(sets) == 2
     assert sets[0].startswith("set [192.0.2.0/24]: 1 members (")
     assert sets[0].endswith("): 192.0.2.0/24")
     assert sets[1].endswith("): 10.0.0.0/8, fd00::/64, fd01::1/128")
+    (ports,) = (line for line in lines if line.startswith("ports "))
+    assert ports.startswith("ports [metrics on all()]: 3 members (")
+    assert ports.endswith("): 10.0.0.1 TCP 9100, 10.0.0.2 TCP 9200, fd00::1 TCP 9100")
+
+
+def test_usual_settings_are_not_told():
+    assert describe.describe(samples.untracked_sample()).count("setting") == 0
+
+
+SAMPLE = samples.written_out(samples.sample())
+# Not told: the host's own name, whose policy no other replaces; and where rules are written.
+UNTOLD = ("node", "places", "format")
+
+
+def _changes() -> t.Iterator[tuple[samples.Steps, t.Any]]:
+    """Every position of the sample with the values to try there."""
+    for steps in samples.positions(SAMPLE):
+        if not steps or steps[0] in UNTOLD:
+            continue
+        value = samples.value_at(SAMPLE, steps)
+        others: dict[type, list[t.Any]] = {
+            bool: [not value],
+            int: [value + 1] if isinstance(value, int) else [],
+            type(None): [6, []],
+        }
+        yield from ((steps, samples.replaced(SAMPLE, steps, new)) for new in others.get(type(value), []))
+        if isinstance(value, str):
+            news = [
+                "eth7",
+                "other",
+                "deny",
+                "pass",
+                "ignore",
+                "10.0.0.9",
+                "10.9.9.0/24",
+                "fd99::/64",
+                "9/day",
+            ]
+            yield from ((steps, samples.replaced(SAMPLE, steps, new)) for new in news if new != value)
+        if isinstance(steps[-1], int):
+            yield steps, samples.without(SAMPLE, steps)
+        if value == []:
+            yield steps, samples.replaced(SAMPLE, steps, None)
+
+
+def test_a_change_of_any_field_shows():
+    """Whatever is changed, or left out of a list: the policy is refused or has another text."""
+    before = describe.describe(samples.sample())
+    tried: set[t.Any] = set()
+    unseen = []
+    for steps, data in _changes():
+        try:
+            after = read.from_dict(data)
+        except read.PolicyFormatError:
+            continue
+        tried.add(tuple("*" if isinstance(step, int) else step for step in steps)[-1])
+        if describe.describe(after) == before:
+            unseen.append(steps)
+    assert unseen == []
+    # Also that this has tried what it says.
+    assert tried >= {
+        *(
+            "interface",
+            "name",
+            "default_action",
+            "staged",
+            "action",
+            "protocol",
+            "not_protocol",
+            "ip_version",
+        ),
+        *("type", "code", "egress", "port", "net", "text", *SAMPLE["settings"], "*"),
+    }
 
 
 def test_a_long_set_is_cut_and_an_empty_one_shows_no_members():
@@ -71,9 +183,9 @@ def test_equal_policies_have_equal_text(policy):
 @given(samples.host_policies())
 def test_every_rule_in_force_shows(policy):
     text = describe.describe(policy)
-    governing = {key for one in policy.endpoints for tier in one.untracked for key in tier.policies}
+    governing = {key for one in policy.endpoints for key in one.policy_keys}
     for key in governing:
-        assert f"    {key}\n" in text
+        assert f"    {key}\n" in text or f"    {key} (staged, to {policy.policies[key].staged}: " in text
         for rule in policy.policies[key].all_rules:
             assert f"      {rule.origin.direction} {rule.origin.rule}: {rule.action}" in text
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model, read
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._policy import samples
 
-SAMPLE = model.to_dict(samples.sample())
+SAMPLE = samples.written_out(samples.sample())
 POSITIONS = list(samples.positions(SAMPLE))
 
 
@@ -38,6 +38,8 @@ def test_the_text_is_ascii_and_does_not_depend_on_insertion_order(policy):
         policy,
         policies=dict(reversed(list(policy.policies.items()))),
         sets=dict(reversed(list(policy.sets.items()))),
+        port_sets=dict(reversed(list(policy.port_sets.items()))),
+        interfaces=dict(reversed(list(policy.interfaces.items()))),
         places=dict(reversed(list(policy.places.items()))),
     )
     assert model.dumps(policy).isascii()
@@ -78,6 +80,7 @@ def test_the_digest_counts_everything_else(steps):
     value = samples.value_at(SAMPLE, steps)
     others: dict[type, list[t.Any]] = {
         str: ["other"],
+        bool: [not value],
         int: [value + 1 if isinstance(value, int) else 0, None],
         type(None): [6, []],
     }

@@ -22,7 +22,7 @@ def matches(rule: dict[str, object], **fields: object) -> bool:
         SETS,
     )
     given = {"direction": "ingress", "interface": "eth0", "src": "10.1.2.3", "dst": "192.0.2.1", **fields}
-    return verdict.verdict(policy, packet.packet(given)).action == "deny"
+    return verdict.raw(policy, packet.packet(given)).action == "deny"
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,10 @@ def matches(rule: dict[str, object], **fields: object) -> bool:
         # Only ICMP has types.
         ({"not_icmp": model.Icmp(8)}, {"protocol": 17}, False),
         ({"icmp": model.Icmp(0)}, {"protocol": 17}, False),
+        # A later fragment shows no type: neither this one nor another one.
+        ({"icmp": model.Icmp(8)}, {"protocol": 1, "icmp_type": 8, "fragment": "later"}, False),
+        ({"not_icmp": model.Icmp(0)}, {"protocol": 1, "icmp_type": 8, "fragment": "later"}, False),
+        ({"not_icmp": model.Icmp(0)}, {"protocol": 1, "icmp_type": 8, "fragment": "first"}, True),
     ],
 )
 def test_a_rule_matches(rule, fields, expected):

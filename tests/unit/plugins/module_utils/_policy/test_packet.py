@@ -169,6 +169,76 @@ def test_ip_version(src, version):
     assert packets.packet({**SMALLEST, "src": src, "dst": src}).ip_version == version
 
 
+@pytest.mark.parametrize("protocol", ["ICMP", "ICMPv6"])
+def test_a_later_fragment_shows_no_type(protocol):
+    fields = {**SMALLEST, "protocol": protocol, "icmp_type": 3, "icmp_code": 4}
+    for fragment, expected in (("none", (3, 4)), ("first", (3, 4)), ("later", (None, None))):
+        packet = packets.packet({**fields, "fragment": fragment})
+        assert (packet.icmp_type, packet.icmp_code) == expected
+
+
+# -- the packet that an error is about ---------------------------------------------------------------
+
+ERROR = {**SMALLEST, "protocol": "ICMP", "icmp_type": 3}
+QUOTED = {"protocol": "UDP", "src": "192.0.2.2", "dst": "198.51.100.1", "sport": 5000, "dport": 53}
+
+
+@pytest.mark.parametrize(
+    "direction, interfaces, other_way, on",
+    [
+        ("ingress", {}, "egress", "eth0"),
+        ("egress", {}, "ingress", "eth0"),
+        ("forward", {"out_interface": "eth1"}, "forward", "eth1"),
+        ("forward", {}, "forward", ""),
+    ],
+)
+def test_a_quoted_packet_went_the_other_way(direction, interfaces, other_way, on):
+    quoted = packets.packet({**ERROR, "direction": direction, **interfaces, "quoted": QUOTED}).quoted
+    assert quoted == packets.packet({**QUOTED, "direction": other_way, "interface": on})
+
+
+def test_quoted_ports_may_be_left_out():
+    without = {key: value for key, value in QUOTED.items() if key not in ("sport", "dport")}
+    quoted = packets.packet({**ERROR, "quoted": without}).quoted
+    assert quoted == packets.packet({**without, "direction": "egress", "interface": "eth0"})
+
+
+@pytest.mark.parametrize(
+    "quoted, message",
+    [
+        ("packet", "packet.quoted: found str, expected a mapping"),
+        ([], "packet.quoted: found list, expected a mapping"),
+        ({}, "packet.quoted.protocol: missing"),
+        ({**QUOTED, "src": None}, "packet.quoted.src: missing"),
+        ({**QUOTED, "src": "host"}, "packet.quoted.src: found 'host', expected an IP address"),
+        ({**QUOTED, "dport": "dns"}, "packet.quoted.dport: found 'dns', allowed: a number from 0 to 65535"),
+        ({**QUOTED, "protocol": 256}, "packet.quoted.protocol: found 256, allowed: a number from 0 to 255"),
+        ({**QUOTED, "dst": "::1"}, "packet.quoted: src, dst and pre_nat_dst are of different IP versions"),
+        ({**QUOTED, "src": "::1", "dst": "::1"}, "packet.quoted: of another IP version than the packet"),
+        *(
+            (
+                {**QUOTED, field: "eth0"},
+                f"packet.quoted.{field}: unknown field, allowed: protocol, src, dst, ",
+            )
+            for field in ("direction", "interface", "quoted", "ct_state", "fragment", "a b")
+        ),
+    ],
+    ids=str,
+)
+def test_a_bad_quoted_packet_is_named(quoted, message):
+    with pytest.raises(packets.PacketError) as refusal:
+        packets.packet({**ERROR, "quoted": quoted})
+    assert str(refusal.value).startswith(message)
+
+
+@given(samples.junk())
+def test_anything_quoted_is_read_or_refused_by_its_path(value):
+    if value is None:
+        return
+    with pytest.raises(packets.PacketError, match=r"^packet\.quoted"):
+        packets.packet({**ERROR, "quoted": value})
+
+
 @given(samples.junk())
 def test_anything_else_is_refused(value):
     with pytest.raises(packets.PacketError):

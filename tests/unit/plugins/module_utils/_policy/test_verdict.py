@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: netpolicy.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+"""What untracked policy does in raw, and what rules match. The hooks after raw: test_verdict_hooks."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -27,12 +29,12 @@ FELL_THROUGH = "no untracked policy decided: continues, tracked"
 
 
 def judge(judged: model.HostPolicy, **fields: object) -> evaluator.Verdict:
-    """The verdict on a TCP packet from 192.0.2.1 to 192.0.2.2 that arrives on eth0, unless said otherwise."""
+    """Raw's verdict on a TCP packet that arrives on eth0 from 192.0.2.1, unless said otherwise."""
     packet = {"direction": "ingress", "interface": "eth0", "protocol": "TCP", **fields}
     version = 6 if any(":" in str(fields.get(key)) for key in ("src", "dst")) else 4
     defaults = {4: ("192.0.2.1", "192.0.2.2"), 6: ("2001:db8::1", "2001:db8::2")}[version]
     packet = {"src": defaults[0], "dst": defaults[1], **packet}
-    return evaluator.verdict(judged, packets.packet(packet))
+    return evaluator.raw(judged, packets.packet(packet))
 
 
 def outcome(judged: model.HostPolicy, **fields: object) -> Outcome:
@@ -346,9 +348,9 @@ PACKETS = st.fixed_dictionaries(
 )
 
 
-@given(samples.host_policies(), PACKETS)
+@given(samples.untracked_policies(), PACKETS)
 def test_only_a_rule_of_the_endpoint_denies_or_stops_tracking(judged, packet):
-    found = evaluator.verdict(judged, packet)
+    found = evaluator.raw(judged, packet)
     assert found.tracked == (found.decided_by is None)
     if found.decided_by is None:
         assert found.action == "allow"
@@ -360,10 +362,11 @@ def test_only_a_rule_of_the_endpoint_denies_or_stops_tracking(judged, packet):
     assert decisive.action == found.action
 
 
+@pytest.mark.parametrize("judge_by", [evaluator.raw, evaluator.verdict], ids=["raw", "all hooks"])
 @given(samples.host_policies(), PACKETS)
-def test_without_the_deciding_rule_there_is_another_decision(judged, packet):
+def test_without_the_deciding_rule_there_is_another_decision(judge_by, judged, packet):
     """The rule that is said to decide does: where it is not, something later decides."""
-    found = evaluator.verdict(judged, packet)
+    found = judge_by(judged, packet)
     if found.decided_by is None:
         return
     key = f"{found.decided_by.kind}/{found.decided_by.name}"
@@ -373,13 +376,14 @@ def test_without_the_deciding_rule_there_is_another_decision(judged, packet):
 
     member = judged.policies[key]
     reduced = dataclasses.replace(member, ingress=rest(model.INGRESS), egress=rest(model.EGRESS))
-    other = evaluator.verdict(dataclasses.replace(judged, policies={**judged.policies, key: reduced}), packet)
+    other = judge_by(dataclasses.replace(judged, policies={**judged.policies, key: reduced}), packet)
     assert other.decided_by != found.decided_by
 
 
+@pytest.mark.parametrize("judge_by", [evaluator.raw, evaluator.verdict], ids=["raw", "all hooks"])
 @given(samples.host_policies(), PACKETS)
-def test_the_plain_form_has_the_public_shape(judged, packet):
-    data = evaluator.verdict(judged, packet).to_dict()
+def test_the_plain_form_has_the_public_shape(judge_by, judged, packet):
+    data = judge_by(judged, packet).to_dict()
     assert set(data) == {"action", "tracked", "decided_by", "reason"}
     assert data["action"] in ("allow", "deny")
     assert isinstance(data["tracked"], bool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import typing as t
 
 import pytest
 from hypothesis import assume, given
@@ -203,10 +204,106 @@ def test_each_interface_goes_to_its_own_chain():
     assert sum("-tier-" in chain.name for chain in rendered.chains) == 1
 
 
-# -- properties --------------------------------------------------------------------------------------
+# -- what cannot be enforced yet ---------------------------------------------------------------------
+
+
+def beyond(**fields: t.Any) -> model.HostPolicy:
+    """A host with one endpoint that may be more than this version enforces."""
+    members = [
+        policy("web", [rule()]),
+        policy("staged", [rule(model.LOG)], staged="set"),
+        policy("open", [rule()], kind=model.PROFILE),
+        policy("log", [rule(), rule(model.LOG)], [rule(model.LOG)]),
+        policy(
+            "named",
+            [rule(source=model.Side(named_ports=("p",)))],
+            [rule(destination=model.Side(not_named_ports=("p",)))],
+        ),
+    ]
+    endpoint = model.Endpoint(**{"name": "e", "interface": "eth0", **fields})
+    return model.HostPolicy(
+        "node", (endpoint,), {one.key: one for one in members}, port_sets={"p": model.PortSet("p")}
+    )
+
+
+def tiers(*keys: str) -> tuple[model.Tier, ...]:
+    return (model.Tier("default", tuple(f"GlobalNetworkPolicy/{key}" for key in keys)),)
+
+
+NOT_UNTRACKED = "GlobalNetworkPolicy web: spec.doNotTrack: policy that is not untracked"
+
+
+@pytest.mark.parametrize(
+    "fields, found",
+    [
+        ({}, []),
+        ({"untracked": tiers("web")}, []),
+        ({"untracked": tiers("web", "staged")}, []),
+        ({"addresses": ("10.0.0.1",)}, []),
+        ({"interface": "*"}, ["HostEndpoint e: spec.interfaceName: an interface that is not named"]),
+        (
+            {"interface": None, "addresses": ("10.0.0.1",)},
+            ["HostEndpoint e: spec.interfaceName: an interface that is not named"],
+        ),
+        *(({list_: tiers("web")}, [NOT_UNTRACKED]) for list_ in ("pre_dnat", "normal", "forward")),
+        *(({list_: tiers("staged")}, []) for list_ in ("pre_dnat", "normal", "forward")),
+        ({"normal": tiers("web"), "forward": tiers("web")}, [NOT_UNTRACKED]),
+        ({"profiles": ("Profile/open",)}, ["Profile open: spec: profiles"]),
+        (
+            {"untracked": tiers("log")},
+            [
+                "GlobalNetworkPolicy log: spec.ingress[1]: Log rules",
+                "GlobalNetworkPolicy log: spec.egress[0]: Log rules",
+            ],
+        ),
+        (
+            {"untracked": tiers("named")},
+            [
+                "GlobalNetworkPolicy named: spec.ingress[0]: named ports",
+                "GlobalNetworkPolicy named: spec.egress[0]: named ports",
+            ],
+        ),
+        (
+            {"interface": "*", "normal": tiers("web"), "profiles": ("Profile/open",)},
+            [
+                "HostEndpoint e: spec.interfaceName: an interface that is not named",
+                NOT_UNTRACKED,
+                "Profile open: spec: profiles",
+            ],
+        ),
+    ],
+)
+def test_what_cannot_be_enforced_is_named(fields, found):
+    judged = beyond(**fields)
+    assert [str(lack) for lack in nftables.unenforced(judged)] == found
+    assert (nftables.refusal(judged) is None) == (found == [])
+
+
+def test_a_refusal_names_the_first_and_counts_the_rest():
+    rules = [rule(model.LOG)] * 7
+    for number in (1, 5, 6, 7):
+        judged = host([policy("log", rules[:number])])
+        found = nftables.unenforced(judged)
+        more = f" and {number - 5} more" if number > 5 else ""
+        assert nftables.refusal(judged) == f"it cannot enforce {'; '.join(map(str, found[:5]))}{more}"
+
+
+@given(samples.untracked_policies())
+def test_plain_untracked_policy_is_enforced(judged):
+    assert nftables.unenforced(judged) == []
+    assert nftables.refusal(judged) is None
 
 
 @given(samples.host_policies())
+def test_what_is_not_refused_can_be_rendered(judged):
+    if nftables.refusal(judged) is None:
+        MemoryHost().nft(nftables.text(judged))
+
+
+# -- properties --------------------------------------------------------------------------------------
+
+
+@given(samples.untracked_policies())
 def test_equal_policies_have_equal_text(judged):
     turned = dataclasses.replace(
         judged,
@@ -218,7 +315,7 @@ def test_equal_policies_have_equal_text(judged):
     assert nftables.text(turned) == nftables.text(judged)
 
 
-@given(samples.host_policies())
+@given(samples.untracked_policies())
 def test_the_text_loads_and_every_name_is_used_once(judged):
     rendered = nftables.render(judged)
     loaded = MemoryHost()
@@ -232,7 +329,7 @@ def test_the_text_loads_and_every_name_is_used_once(judged):
     assert set(loaded.ours) - set(loaded.in_force()) <= set(rendered.counters)
 
 
-@given(samples.host_policies())
+@given(samples.untracked_policies())
 def test_every_rule_in_force_has_a_counter_of_its_own(judged):
     counters = nftables.render(judged).counters
     for member in judged.policies.values():
@@ -274,7 +371,7 @@ def test_a_counter_says_whose_it_is():
     assert counter_of([TCP_RULE], 0).startswith("GlobalNetworkPolicy/web/ingress/allow-")
 
 
-@given(samples.host_policies(), st.data())
+@given(samples.untracked_policies(), st.data())
 def test_what_the_kernel_counted_is_told_by_rule_and_failsafe(judged, data):
     counters = nftables.render(judged).counters
     amounts = {name: (data.draw(st.integers(0, 9)), index) for index, name in enumerate(counters)}
@@ -289,7 +386,7 @@ def test_what_the_kernel_counted_is_told_by_rule_and_failsafe(judged, data):
     }
 
 
-@given(samples.host_policies(), st.data())
+@given(samples.untracked_policies(), st.data())
 def test_one_changed_rule_renames_what_leads_to_it_and_nothing_else(judged, data):
     rules = [one for member in judged.policies.values() for one in member.rules(model.INGRESS)]
     assume(rules)

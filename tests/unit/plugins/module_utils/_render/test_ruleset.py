@@ -292,7 +292,7 @@ def test_taking_the_first_step_back_from_nothing_leaves_nothing():
     assert host.tables == {}
 
 
-@given(samples.host_policies(), samples.host_policies())
+@given(samples.untracked_policies(), samples.untracked_policies())
 def test_a_change_step_by_step(old, new):
     before, after = nftables.render(old), nftables.render(new)
     host = loaded(before)
@@ -315,7 +315,7 @@ def test_a_change_step_by_step(old, new):
     }
 
 
-@given(samples.host_policies(), samples.host_policies())
+@given(samples.untracked_policies(), samples.untracked_policies())
 def test_what_two_rulesets_share_is_not_touched(old, new):
     before, after = nftables.render(old), nftables.render(new)
     shared = {one.name for one in before.chains + before.sets + before.maps} & {

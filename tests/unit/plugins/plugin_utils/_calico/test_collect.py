@@ -456,11 +456,15 @@ def test_an_endpoint_without_node_in_extra_vars_is_refused(site):
     ((kind, _name, path, message),) = findings(
         site.collect(extra=defined(ENDPOINT.replace("spec", "metadata: {name: mine}, spec")))
     )
-    assert (kind, path, message) == ("HostEndpoint", "spec.node", "missing")
+    assert (kind, path, message) == (
+        "HostEndpoint",
+        "spec.node",
+        "missing; expected the name of a host in the inventory",
+    )
 
 
 def test_findings_of_filled_in_endpoints_keep_their_place(site):
-    site.write({"inventory/host_vars/web-1.yml": defined(ENDPOINT.replace("eth0", "'*'"))})
+    site.write({"inventory/host_vars/web-1.yml": defined(ENDPOINT.replace("eth0", "'e*'"))})
     found = {one.path: one.place for one in site.collect().findings}
     assert found == {"spec.interfaceName": f"{site.root}/inventory/host_vars/web-1.yml:2"}
 
@@ -614,6 +618,13 @@ def test_addresses_of_an_endpoint(site, variables, known):
     assert addresses(site.collect()).get("web-1-eth0", []) == known
 
 
+def test_an_endpoint_for_every_interface_has_the_addresses_of_all_but_the_loopback(site):
+    every = ENDPOINT.replace("eth0", "'*'")
+    known = "netpolicy_addresses: {eth0: 192.0.2.1, lo: 127.0.0.1, eth1: ['fd00::1']}"
+    site.write({"inventory/host_vars/web-1.yml": f"{defined(every)}{known}\n"})
+    assert addresses(site.collect()) == {"web-1-*": ["192.0.2.1", "fd00::1"]}
+
+
 def test_expected_ips_need_no_addresses(site):
     expecting = ENDPOINT.replace("eth0}", "eth0, expectedIPs: [192.0.2.1]}")
     site.write({"inventory/host_vars/web-1.yml": f"{defined(expecting)}netpolicy_addresses: garbage\n"})
@@ -651,7 +662,7 @@ def test_facts_are_no_addresses_and_templates_do_not_see_them(site):
         ("garbage", "found 'garbage', expected a mapping of interface to addresses"),
         ("{eth0: 5}", "eth0: found 5, expected a list of addresses"),
         ("{eth0: [192.0.2.0/24]}", "eth0: found '192.0.2.0/24', expected an IP address without mask"),
-        ("{eth0: [5]}", "eth0: found 5, expected a string"),
+        ("{eth0: [5]}", "eth0: found 5, expected a string (quote it)"),
     ],
 )
 def test_addresses_that_cannot_be_read_are_findings(site, value, message):

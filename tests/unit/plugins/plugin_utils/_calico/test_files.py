@@ -197,7 +197,8 @@ def test_one_file_may_be_named_by_several_holders(site):
 def test_an_endpoint_without_node_in_extra_vars_belongs_to_no_host(site):
     named = ENDPOINT.replace("spec", "metadata: {name: mine}\nspec")
     collected = site.write({"e.yml": named}).collect(extra=files_named("e.yml"))
-    assert findings(collected) == [("spec.node: missing", f"{site.root}/e.yml:4")]
+    missing = "spec.node: missing; expected the name of a host in the inventory"
+    assert findings(collected) == [(missing, f"{site.root}/e.yml:4")]
 
 
 # -- where a path starts -----------------------------------------------------------------------------
@@ -429,7 +430,12 @@ WRONG = {
     ),
     "a: 1\nb: 2\n\na: 3\n": "4 document 1: found the key 'a' a second time; it is also in line 1",
     "x: {a: 1, a: 2}\n": "1 document 1: found the key 'a' a second time; it is also in line 1",
-    "\nports:\n- 10:20\n": "3 document 1: YAML reads '10:20' as a number in base 60; quote it: '10:20'",
+    "\nports:\n- 10:20\n": (
+        "3 document 1: found '10:20': YAML reads 10:20 as a number in base 60; quote it: '10:20'"
+    ),
+    "\nports:\n- 0443\n": (
+        "3 document 1: found '0443': YAML reads 0443, for its leading 0, in base 8; write 443"
+    ),
     "a: 2024-13-45\n": (
         f"1 document 1: found '2024-13-45', which YAML takes for a value of type timestamp, {NO_VALUE}"
     ),

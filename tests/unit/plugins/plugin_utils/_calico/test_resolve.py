@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model, read
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import packet as packets
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import verdict as evaluator
-from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import resources, selector, values
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import (
+    kinds,
+    resources,
+    selector,
+    values,
+)
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resolve import (
     DEFAULT_FAILSAFES,
     Resolver,
@@ -32,7 +37,7 @@ ALLOW, DENY = {"action": "Allow"}, {"action": "Deny"}
 
 
 def resolver(*written: Written, addresses: t.Mapping[str, t.Sequence[str]] | None = None) -> Resolver:
-    parsed, findings = resources.parse_all(written)
+    parsed, findings = kinds.parse_all(written)
     assert findings == []
     known = {name: [values.address(one) for one in ones] for name, ones in (addresses or {}).items()}
     return Resolver(parsed, known)
@@ -82,7 +87,14 @@ def test_a_policy_of_one_host():
     (nets,) = set(found.sets) - {clients}
     assert found == model.HostPolicy(
         node="node",
-        endpoints=(model.Endpoint("node-eth0", "eth0", (model.Tier("default", (f"{KIND}/web",)),)),),
+        endpoints=(
+            model.Endpoint(
+                "node-eth0",
+                "eth0",
+                untracked=(model.Tier("default", (f"{KIND}/web",)),),
+                addresses=("192.0.2.1",),
+            ),
+        ),
         policies={
             f"{KIND}/web": model.Policy(
                 KIND,
@@ -417,7 +429,7 @@ def test_an_unrelated_host_changes_nobody_elses_policy(written):
 
 def naive(written: list[Written], interface: str, src: str, dst: str) -> str:
     """What Calico's rules say about a packet that arrives on host `node`, straight from the resources."""
-    parsed, _findings = resources.parse_all(written)
+    parsed, _findings = kinds.parse_all(written)
     endpoints = [one for one in parsed if isinstance(one, resources.HostEndpoint)]
     sets = [one for one in parsed if isinstance(one, resources.GlobalNetworkSet)]
     policies = [one for one in parsed if isinstance(one, resources.GlobalNetworkPolicy)]
@@ -436,7 +448,8 @@ def naive(written: list[Written], interface: str, src: str, dst: str) -> str:
             if entity.selector.matches(hep.labels)
             for one in hep.expected_ips
         ]
-        known += [net for one in sets if entity.selector.matches(one.labels) for net in one.nets]
+        picked_sets = [one for one in sets if entity.selector.matches(one.labels)]
+        known += [ipaddress.ip_network(str(net)) for one in picked_sets for net in one.nets]
         return by_nets and any(ip in net for net in known)
 
     for member in sorted(
@@ -464,7 +477,7 @@ def test_the_compiled_policy_decides_as_the_resources_say(written, interface, sr
     packet = packets.packet(
         {"direction": "ingress", "interface": interface, "protocol": 47, "src": src, "dst": dst}
     )
-    found = evaluator.verdict(compiled(*written), packet)
+    found = evaluator.raw(compiled(*written), packet)
     assert ("tracked" if found.tracked else found.action) == naive(written, interface, src, dst)
 
 
@@ -477,7 +490,8 @@ def warnings(*written: Written, **options: t.Any) -> list[tuple[str, str, str]]:
     ]
 
 
-SELECTS_X = policy(ingress=[ALLOW], egress=[DENY, {**ALLOW, "destination": {"selector": "has(x)"}}])
+SSH = {**DENY, "protocol": "TCP", "destination": {"ports": [22]}}
+SELECTS_X = policy(ingress=[ALLOW], egress=[SSH, {**ALLOW, "destination": {"selector": "has(x)"}}])
 
 
 def test_a_selector_that_picks_nothing_is_told():
@@ -503,10 +517,12 @@ def test_many_endpoints_of_unknown_address_are_told_once():
 
 
 def test_a_selector_that_many_rules_use_is_told_once():
-    more = policy("x", ingress=[{**ALLOW, "source": {"selector": "has( x )"}}] * 3, egress=[ALLOW])
+    rules = [{**ALLOW, "protocol": number, "source": {"selector": "has( x )"}} for number in (47, 50, 51)]
+    answers = [{**ALLOW, "protocol": rule["protocol"]} for rule in rules]
+    more = policy("a", ingress=rules, egress=answers)
     ((name, path, message),) = warnings(endpoint(), SELECTS_X, more)
-    assert (name, path) == ("web", "spec.egress[1].destination.selector")
-    assert message.endswith("(and 3 more uses of this selector)")
+    assert (name, path) == ("a", "spec.ingress[0].source.selector")
+    assert message.endswith("(and 3 more uses of it)")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import typing as t
 
 import pytest
 
+from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.kinds import parse_all, undefined_tiers
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resolve import Resolver
-from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resources import parse_all
 from ansible_collections.netpolicy.host.tests.unit.plugins.plugin_utils._calico import corpus, written
 
 
@@ -66,7 +66,9 @@ def test_a_fixed_tier_need_not_be_defined(name):
 
 
 def test_a_policy_in_a_tier_that_is_not_there_is_refused():
-    _parsed, (finding,) = parse_all([policy("plain", tier="security"), tier("platform")])
+    parsed, findings = parse_all([policy("plain", tier="security"), tier("platform")])
+    assert findings == []
+    (finding,) = undefined_tiers(parsed)
     assert finding.path == "spec.tier"
     assert finding.message == (
         "found 'security', and there is no Tier of that name; "
