@@ -10,6 +10,7 @@ import hashlib
 import typing as t
 
 from . import model
+from .shown import name as printable
 
 MEMBERS_SHOWN = 5
 
@@ -20,7 +21,7 @@ def describe(policy: model.HostPolicy | None) -> str:
         return ""
     lines = []
     for endpoint in policy.endpoints:
-        lines.append(f"endpoint {endpoint.name} on {_where(endpoint)}")
+        lines.append(f"endpoint {printable(endpoint.name)} on {_where(endpoint)}")
         for words, (name, tiers) in zip(_LISTS, endpoint.tiers.items()):
             for tier in tiers:
                 end = f", then {tier.default_action}" if len(model.ENDINGS[name]) > 1 else ""
@@ -98,13 +99,13 @@ def _icmp_text(icmp: model.Icmp, word: str) -> str:
 
 
 def _side_parts(policy: model.HostPolicy, side: model.Side) -> list[str]:
-    parts = [f"[{policy.sets[name].text}]" for name in side.sets]
-    parts += [f"not [{policy.sets[name].text}]" for name in side.not_sets]
+    parts = [f"[{printable(policy.sets[each].text)}]" for each in side.sets]
+    parts += [f"not [{printable(policy.sets[each].text)}]" for each in side.not_sets]
     for word, ports, named in (
         ("port", side.ports, side.named_ports),
         ("not port", side.not_ports, side.not_named_ports),
     ):
-        texts = [*map(_port_text, ports), *(f"[{policy.port_sets[name].text}]" for name in named)]
+        texts = [*map(_port_text, ports), *(f"[{printable(policy.port_sets[each].text)}]" for each in named)]
         if texts:
             parts.append(f"{word} " + ",".join(texts))
     return parts
@@ -128,7 +129,7 @@ def _set_line(members: model.AddressSet) -> str:
 def _members_line(word: str, text: str, everyone: t.Sequence[str]) -> str:
     shown = ", ".join(everyone[:MEMBERS_SHOWN]) + (", …" if len(everyone) > MEMBERS_SHOWN else "")
     mark = hashlib.sha256("\n".join(everyone).encode()).hexdigest()[:8]
-    return f"{word} [{text}]: {len(everyone)} members ({mark})" + (f": {shown}" if shown else "")
+    return f"{word} [{printable(text)}]: {len(everyone)} members ({mark})" + (f": {shown}" if shown else "")
 
 
 def _port_set_line(members: model.PortSet) -> str:

@@ -177,10 +177,13 @@ def _text(fields: t.Mapping[str, t.Any], key: str) -> str:
 
 
 def _address(fields: t.Mapping[str, t.Any], key: str) -> Address:
+    value = fields[key]
     try:
-        return ipaddress.ip_address(str(fields[key]))
+        if isinstance(value, str) and "%" not in value:  # a zone is no part of an address in a packet
+            return ipaddress.ip_address(str(value))
     except ValueError:
-        raise PacketError(f"packet.{key}: found {shown(fields[key])}, expected an IP address") from None
+        pass
+    raise PacketError(f"packet.{key}: found {shown(value)}, expected an IP address")
 
 
 def _number(fields: t.Mapping[str, t.Any], key: str, last: int) -> int | None:

@@ -111,6 +111,11 @@ def from_dict(value: t.Any) -> HostPolicy:
 
 
 def _check_references(policy: HostPolicy, at: _At) -> None:
+    anywhere = (None, EVERY_INTERFACE)
+    named = [one.interface for one in policy.endpoints if one.interface not in anywhere]
+    for interface in named:
+        if named.count(interface) > 1:
+            raise at.to("endpoints").error(f"found the interface {interface} twice; one endpoint governs it")
     for endpoint in policy.endpoints:
         for key in endpoint.policy_keys:
             if key not in policy.policies:

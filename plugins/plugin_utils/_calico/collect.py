@@ -11,7 +11,6 @@ groups as labels, its addresses.
 
 from __future__ import annotations
 
-import ipaddress
 import typing as t
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -147,7 +146,8 @@ def _filled_in(resource: t.Any, hosts: Hosts, aliases: Mapping[str, str]) -> t.A
         resource = Filled(resource, spec=Filled(spec, node=aliases[node]))
     spec, metadata = resource["spec"], resource.get("metadata") or {}
     named = not isinstance(metadata, Mapping) or metadata.get("name") is not None
-    if named or not spec.get("node") or not spec.get("interfaceName"):
+    parts = (spec.get("node"), spec.get("interfaceName"))
+    if named or not all(isinstance(part, str) and part for part in parts):
         return resource
     name = f"{spec['node']}-{spec['interfaceName']}"
     return Filled(resource, metadata=Filled(metadata, name=name))
@@ -216,8 +216,8 @@ class _HostVariables:
         """The address that Ansible connects to. A name is none: what it resolves to is no policy."""
         written = self._read(host, "ansible_host", str)
         try:
-            return None if written is None else ipaddress.ip_address(written)
-        except ValueError:
+            return None if written is None else values.address(written)
+        except values.Refused:
             return None
 
     def _read(self, host: str, name: str, read: Callable[[t.Any], t.Any]) -> t.Any:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 import yaml
 from ansible.parsing.yaml.loader import AnsibleLoader
 
-from ansible_collections.netpolicy.host.plugins.module_utils._policy.shown import shown
+from ansible_collections.netpolicy.host.plugins.module_utils._policy.shown import name, shown
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import (
     Finding,
     Where,
@@ -124,14 +124,25 @@ def _check(root: yaml.Node, loader: t.Any, where: Where) -> None:
 
 def _check_keys(node: yaml.MappingNode, where: Where) -> None:
     lines: dict[tuple[str, str], int] = {}
-    for key, _value in node.value:
+    for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
             continue
-        name = (key.tag, key.value)
-        if name in lines:
-            message = f"found the key {shown(key.value)} a second time; it is also in line {lines[name]}"
+        entry = (key.tag, key.value)
+        if entry in lines:
+            message = f"found the key {shown(key.value)} a second time; it is also in line {lines[entry]}"
             _at(key, where).refuse(message)
-        lines.setdefault(name, _line(key))
+        lines.setdefault(entry, _line(key))
+        if key.tag == _MERGE and any(map(_merges, _merged(value))):
+            # Each such step may multiply what there is to copy, and goes one call deeper.
+            _at(key, where).refuse("found a merge (<<) of what merges something itself; write the fields out")
+
+
+def _merged(value: yaml.Node) -> list[yaml.Node]:
+    return list(value.value) if isinstance(value, yaml.SequenceNode) else [value]
+
+
+def _merges(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.MappingNode) and any(key.tag == _MERGE for key, _value in node.value)
 
 
 def _check_scalar(node: yaml.ScalarNode, loader: t.Any, where: Where) -> None:
@@ -208,7 +219,7 @@ def _items(value: t.Any, where: Where) -> Iterator[t.Any]:
         if not isinstance(item, Mapping):
             at.refuse(f"found {shown(item)}, expected a resource (a mapping)")
         elif _is_list(item):
-            at.refuse(f"found a {item['kind']} inside of a list; put its items here")
+            at.refuse(f"found a {name(item['kind'])} inside of a list; put its items here")
         else:
             yield item
 

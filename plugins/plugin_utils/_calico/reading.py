@@ -103,22 +103,23 @@ def number(read: Callable[[t.Any], t.Any]) -> Reader:
         text = written(value) if isinstance(value, int) else None
         misread = None if text is None else misread_number(text)
         if misread is not None:
-            where.refuse(f"found {value}: {misread}")
+            where.refuse(f"found {shown(value)}: {misread}")
             return None
         return single(read)(value, where)
 
     return reader
 
 
-_OCTAL = re.compile(r"0[0-7]+")
+_OCTAL = re.compile(r"[-+]?0_*[0-7][0-7_]*")
 
 
 def misread_number(text: str) -> str | None:
     """How YAML 1.1 misreads the digits of a number, and what to write instead; None where it does not."""
     if ":" in text:
-        return f"YAML reads {text} as a number in base 60; quote it: '{text}'"
+        return f"YAML reads {name(text)} as a number in base 60; quote it: {shown(text)}"
     if _OCTAL.fullmatch(text):
-        return f"YAML reads {text}, for its leading 0, in base 8; write {text.lstrip('0') or '0'}"
+        digits = text.replace("_", "").lstrip("+-0")
+        return f"YAML reads {name(text)}, for its leading 0, in base 8; write {name(digits) if digits else 0}"
     return None
 
 

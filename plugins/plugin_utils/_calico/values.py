@@ -439,6 +439,8 @@ def addresses_by_interface(value: t.Any) -> dict[str, list[Address]]:
         raise Refused(f"found {shown(value)}, expected a mapping of interface to addresses")
     read = {}
     for interface, members in value.items():
+        if not isinstance(interface, str) or not _INTERFACE.fullmatch(interface):
+            raise Refused(f"found {shown(interface)}, expected the name of an interface")
         listed = [members] if isinstance(members, str) else members
         if not isinstance(listed, (list, tuple)):
             raise Refused(f"{interface}: found {shown(members)}, expected a list of addresses")

@@ -610,6 +610,8 @@ def addresses(collected: collect.Collected) -> dict[str, list[str]]:
         ("ansible_host: 'fd00::7'", ["fd00::7"]),
         ("ansible_host: '{{ ip }}'\nip: 192.0.2.8", ["192.0.2.8"]),
         ("ansible_host: web-1.example.org", []),
+        ("ansible_host: 'fe80::1%eth0'", []),
+        ("ansible_host: '::ffff:192.0.2.7'", []),
         ("other: 1", []),
     ],
 )

@@ -433,6 +433,12 @@ WRONG = {
     "\nports:\n- 10:20\n": (
         "3 document 1: found '10:20': YAML reads 10:20 as a number in base 60; quote it: '10:20'"
     ),
+    "\nports:\n- +0_443\n": (
+        "3 document 1: found '+0_443': YAML reads +0_443, for its leading 0, in base 8; write 443"
+    ),
+    "\na: &a {k: v}\nb: &b {<<: *a}\nc: {<<: *b}\n": (
+        "4 document 1: found a merge (<<) of what merges something itself; write the fields out"
+    ),
     "\nports:\n- 0443\n": (
         "3 document 1: found '0443': YAML reads 0443, for its leading 0, in base 8; write 443"
     ),
