@@ -27,8 +27,8 @@ if t.TYPE_CHECKING:
     from ansible_collections.netpolicy.host.plugins.module_utils._policy.model import HostPolicy
 
 UNENFORCED = (
-    "this version cannot enforce it yet; a host whose policy it is a part of is refused by "
-    "netpolicy.host.policy, and nothing is changed on it"
+    "this version cannot enforce it yet; netpolicy.host.policy refuses the policy of a host that it is a "
+    "part of, and what that host enforces now stays in force"
 )
 
 

@@ -131,7 +131,8 @@ def bypassed(policy: model.HostPolicy, failsafes: model.Failsafes) -> t.Iterator
                 rule.origin,
                 f"does not deny what comes from a failsafe's port ({ports}): raw takes it for an answer. "
                 "Give these entries of failsafeOutboundHostPorts a net, such as {protocol: UDP, port: 53, "
-                "net: <resolver>/32}, or leave out what the host does not need",
+                "net: <resolver>/32}, or leave out what the host does not need; such a list replaces the "
+                "built-in one, all of it",
             )
 
 

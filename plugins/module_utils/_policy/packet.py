@@ -124,7 +124,7 @@ def packet(fields: t.Any) -> Packet:
 
 def _check_fields(path: str, fields: t.Any, allowed: tuple[str, ...], required: tuple[str, ...] = ()) -> None:
     if not isinstance(fields, t.Mapping):
-        raise PacketError(f"{path}: found {type(fields).__name__}, expected a mapping")
+        raise PacketError(f"{path}: found {shown(fields)}, expected a mapping")
     for key in fields:
         if key not in allowed:
             text = name(key) if isinstance(key, str) else shown(key)

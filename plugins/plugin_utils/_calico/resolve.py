@@ -25,6 +25,7 @@ from ansible_collections.netpolicy.host.plugins.module_utils._policy.shown impor
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import networks, selector
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.reading import Finding
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resources import (
+    DEFAULT_ALLOW,
     FELIX_DEFAULT,
     FELIX_NODE,
     FIXED_TIERS,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 _R = t.TypeVar("_R", bound=Resource)
 
 NETS_SHOWN = NAMES_SHOWN = 3
-MISSING_PROFILE = "there is no Profile of that name, and one that is missing denies everything"
+MISSING_PROFILE = "and there is no Profile of that name; one that is missing denies everything"
 
 # The defaults of Calico, from its felix/config/config_params.go.
 _TCP_BOTH_WAYS = (179, 2379, 2380, 5473, 6443, 6666, 6667)
@@ -65,6 +66,10 @@ DEFAULT_FAILSAFES = model.Failsafes(
 )
 
 
+_ALLOW = Rule(model.ALLOW, None, None, Entity(), Entity())
+_ALLOW_ALL = Profile(DEFAULT_ALLOW, {}, (_ALLOW,), (_ALLOW,))
+
+
 class Resolver:
     """Resolves policies of hosts from one list of resources.
 
@@ -79,8 +84,8 @@ class Resolver:
         interfaces: Mapping[str, Mapping[str, Sequence[values.Address]]] | None = None,
     ) -> None:
         members = list(resources)
-        profiles = sorted(_of(Profile, members), key=lambda profile: profile.name)
-        self._profiles = {profile.name: profile for profile in profiles}
+        profiles = {profile.name: profile for profile in (_ALLOW_ALL, *_of(Profile, members))}
+        self._profiles = {name: profiles[name] for name in sorted(profiles)}
         self._endpoints = sorted(
             (self._with_labels_of_profiles(endpoint) for endpoint in _of(HostEndpoint, members)),
             key=lambda endpoint: endpoint.name,
@@ -153,7 +158,13 @@ class Resolver:
         found += self._remarks()
         found += self._unknown_addresses()
         found += [
-            Finding(endpoint.kind, endpoint.name, f"spec.profiles[{index}]", MISSING_PROFILE, endpoint.place)
+            Finding(
+                endpoint.kind,
+                endpoint.name,
+                f"spec.profiles[{index}]",
+                f"found {shown(name)}, {MISSING_PROFILE}",
+                endpoint.place,
+            )
             for endpoint in self._endpoints
             for index, name in enumerate(endpoint.profiles)
             if name not in self._profiles

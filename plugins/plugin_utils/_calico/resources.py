@@ -24,6 +24,9 @@ DEFAULT_TIER = "default"
 FIXED_TIERS = {DEFAULT_TIER: (1e6, "Deny"), "kube-admin": (1e3, "Pass"), "kube-baseline": (1e7, "Pass")}
 """Tiers that there are without being defined: order and default action."""
 
+DEFAULT_ALLOW = "projectcalico-default-allow"
+"""The profile that there is without being defined: it allows everything, both ways."""
+
 FELIX_DEFAULT, FELIX_NODE = "default", "node."
 
 

@@ -69,7 +69,7 @@ def test_a_policy_that_this_version_cannot_enforce_has_no_ruleset():
         ([], PACKET, "HostPolicy: found list, expected a mapping"),
         ({**POLICY, "format": 1}, PACKET, "HostPolicy.format: found 1, this version reads 2"),
         (samples.without(POLICY, ("sets",)), PACKET, "HostPolicy.sets: missing"),
-        (POLICY, "tcp", "packet: found str, expected a mapping"),
+        (POLICY, "tcp", "packet: found 'tcp', expected a mapping"),
         (POLICY, {**PACKET, "dport": "http"}, "packet.dport: found 'http'"),
         (POLICY, {**PACKET, "port": 80}, "packet.port: unknown field"),
         (

@@ -206,8 +206,8 @@ def test_quoted_ports_may_be_left_out():
 @pytest.mark.parametrize(
     "quoted, message",
     [
-        ("packet", "packet.quoted: found str, expected a mapping"),
-        ([], "packet.quoted: found list, expected a mapping"),
+        ("packet", "packet.quoted: found 'packet', expected a mapping"),
+        ([], "packet.quoted: found a list, expected a mapping"),
         ({}, "packet.quoted.protocol: missing"),
         ({**QUOTED, "src": None}, "packet.quoted.src: missing"),
         ({**QUOTED, "src": "host"}, "packet.quoted.src: found 'host', expected an IP address"),

@@ -125,6 +125,18 @@ def test_rules_of_profiles_are_resolved_like_any_others():
     assert found.policies["Profile/a"].governs("egress")
 
 
+def test_calicos_profile_that_allows_everything_is_always_there():
+    found = resolver(endpoint(profiles=["projectcalico-default-allow"]))
+    policy_of_host = found.host_policy("node")
+    assert policy_of_host.endpoints[0].profiles == ("Profile/projectcalico-default-allow",)
+    (member,) = policy_of_host.policies.values()
+    assert [(rule.origin.direction, rule.action) for rule in member.all_rules] == [
+        ("ingress", "allow"),
+        ("egress", "allow"),
+    ]
+    assert found.findings() == []
+
+
 # -- named ports -------------------------------------------------------------------------------------
 
 WEB = {"name": "web", "protocol": "TCP", "port": 8080}
