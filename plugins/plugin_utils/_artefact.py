@@ -3,16 +3,20 @@
 # This module is private to the collection and may change at any time.
 """The compiled policies of an inventory as files on the controller.
 
-There is a `hosts/<name>.json` for each host of the inventory, also for those without an endpoint, so that a
-host that compile has never seen is not taken for one of these; and a `summary.json`, which is written last.
-That says of the inventory what is the same for all hosts: it changes with every new host, and the hosts' own
-files, which people compare, do not.
+Every host of the inventory is in them, also one without an endpoint, so that a host that compile has never
+seen is not taken for such a one. For a run they stand in one file, `policies`, and `index.json` says where in
+it each host's is: creating a file for each of thousands of hosts takes longer than compiling them. For
+review there is a `hosts/<name>.json` for each host instead, indented.
+
+In both, `summary.json` is written last. It says of the inventory what is the same for all hosts: it changes
+with every new host, and the hosts' own files, which people compare, do not.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import typing as t
@@ -24,12 +28,12 @@ from ansible_collections.netpolicy.host.plugins.module_utils._host import proven
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 
 if t.TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 Policies: t.TypeAlias = "Mapping[str, model.HostPolicy | None]"
 """Every host of an inventory with its policy; None without an endpoint."""
 
-HOSTS, SUMMARY = "hosts", "summary.json"
+HOSTS, PACKED, INDEX, SUMMARY = "hosts", "policies", "index.json", "summary.json"
 MAX_FILE_NAME = 200
 
 
@@ -67,15 +71,15 @@ def write_temporary(policies: Policies, extent: provenance.Extent, parent: Path)
 
     The directory is named by all that is in it and appears whole, so that runs side by side share it.
     """
-    texts = {host: _text(policy) for host, policy in policies.items()}
     summary = _summary(policies, extent)
-    directory = parent / f"netpolicy-{_digest({HOSTS: _digest(texts), SUMMARY: summary})[:16]}"
+    directory = parent / f"netpolicy-{_content(policies, summary)[:16]}"
     if (directory / SUMMARY).exists():
         return directory
     try:
         parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".netpolicy-", dir=parent))
-        _fill(temporary, texts, summary)
+        _pack(temporary, policies)
+        _write(temporary / SUMMARY, [summary])
         try:
             temporary.rename(directory)
         except OSError:
@@ -88,18 +92,40 @@ def write_temporary(policies: Policies, extent: provenance.Extent, parent: Path)
     return directory
 
 
-def write_review(policies: Policies, extent: provenance.Extent, directory: Path) -> Path:
-    """Write the policies into `directory`, a file a host, indented, so that versions can be compared."""
+def _content(policies: Policies, summary: str) -> str:
+    """A digest of all that is written, where rules were written included."""
     texts = {
-        host: json.dumps(json.loads(_text(policy)), indent=1, sort_keys=True) + "\n"
+        host: policy.digest + model.places_text(policy) if policy is not None else ""
         for host, policy in policies.items()
     }
+    return _digest({PACKED: _digest(texts), SUMMARY: summary})
+
+
+def _pack(directory: Path, policies: Policies) -> None:
+    """Write all policies into one file, a line a host, and where in it each one's line is."""
+    lines = ((host, f"{_text(policy)}\n".encode()) for host, policy in policies.items())
+    index: dict[str, tuple[int, int]] = {}
+    end = 0
+    with _opened(directory / PACKED) as packed:
+        for host, line in lines:
+            packed.write(line)
+            index[host] = (end, len(line))
+            end += len(line)
+    _write(directory / INDEX, [json.dumps(index)])
+
+
+def write_review(policies: Policies, extent: provenance.Extent, directory: Path) -> Path:
+    """Write the policies into `directory`, a file a host, indented, so that versions can be compared."""
     if not (directory / SUMMARY).exists() and directory.is_dir() and any(directory.iterdir()):
         raise ArtefactError(
             f"{directory} holds other things than compiled policies; name a directory of its own"
         )
     try:
-        _fill(directory, texts, _summary(policies, extent))
+        (directory / HOSTS).mkdir(parents=True, exist_ok=True)
+        for host, policy in policies.items():
+            indented = json.dumps(json.loads(_text(policy)), indent=1, sort_keys=True)
+            _write(_file(directory, host), [indented, "\n"])
+        _write(directory / SUMMARY, [_summary(policies, extent)])
         wanted = {_file(directory, host) for host in policies}
         for stale in set((directory / HOSTS).glob("*.json")) - wanted:
             stale.unlink()
@@ -119,13 +145,6 @@ def _summary(policies: Policies, extent: provenance.Extent) -> str:
     return json.dumps(summary, indent=1, sort_keys=True) + "\n"
 
 
-def _fill(directory: Path, texts: Mapping[str, str], summary: str) -> None:
-    (directory / HOSTS).mkdir(parents=True, exist_ok=True)
-    for host, text in texts.items():
-        _write(_file(directory, host), text)
-    _write(directory / SUMMARY, summary)
-
-
 def count(policies: Policies) -> int:
     """How many hosts have a policy."""
     return sum(policy is not None for policy in policies.values())
@@ -138,9 +157,14 @@ def _file(directory: Path, host: str) -> Path:
     return directory / HOSTS / f"{name}.json"
 
 
-def _write(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text, encoding="utf-8")
+def _write(path: Path, texts: Iterable[str]) -> None:
+    with _opened(path) as file:
+        file.writelines(text.encode() for text in texts)
+
+
+def _opened(path: Path) -> t.BinaryIO:
+    """A new or emptied file that nobody else may read."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
 def read(directory: Path, host: str) -> HostArtefact:
@@ -149,7 +173,9 @@ def read(directory: Path, host: str) -> HostArtefact:
     if not (directory / SUMMARY).is_file():
         raise ArtefactError(f"there are no compiled policies in {directory}; {hint}")
     try:
-        text = _file(directory, host).read_text(encoding="utf-8")
+        text = _packed(directory, host) if (directory / INDEX).exists() else _reviewed(directory, host)
+        if text is None:
+            raise ArtefactError(f"host {host} was not in the inventory that was compiled; {hint}")
         content = json.loads(text)
         return HostArtefact(
             digest=content["digest"],
@@ -157,10 +183,23 @@ def read(directory: Path, host: str) -> HostArtefact:
             size=len(text),
             inventory=_extent(directory),
         )
-    except FileNotFoundError:
-        raise ArtefactError(f"host {host} was not in the inventory that was compiled; {hint}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(f"cannot read the compiled policy in {directory}: {error}; {hint}") from error
+
+
+def _packed(directory: Path, host: str) -> bytes | None:
+    found = json.loads((directory / INDEX).read_bytes()).get(host)
+    if found is None:
+        return None
+    begin, size = found
+    with (directory / PACKED).open("rb") as packed:
+        packed.seek(begin)
+        return packed.read(size)
+
+
+def _reviewed(directory: Path, host: str) -> bytes | None:
+    file = _file(directory, host)
+    return file.read_bytes() if file.exists() else None
 
 
 def _extent(directory: Path) -> provenance.Extent:

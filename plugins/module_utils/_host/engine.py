@@ -49,9 +49,10 @@ def apply(host: Host, engine: EngineFile, request: Request) -> Answer:
         current = state.read_state(host)
         if wanted is None and current.record is not None and current.record.digest == request["digest"]:
             wanted = current.record.policy
+            if wanted is not None:
+                _refuse_in_part(wanted)  # a newer version may have installed it
         if wanted is None:
             return {"policy_missing": True}
-        _refuse_in_part(wanted)
         _refuse_other_node(current, wanted.node)
         guard.check(current.record, run, wanted)
         if not current.has_nft and not request["check"]:

@@ -354,7 +354,12 @@ def to_dict(policy: HostPolicy) -> dict[str, t.Any]:
 
 def dumps(policy: HostPolicy) -> str:
     """The policy as canonical JSON: equal policies give equal text on every Python."""
-    return _joined({**policy.parts, "places": _canonical(dict(policy.places))})
+    return _joined({**policy.parts, "places": places_text(policy)})
+
+
+def places_text(policy: HostPolicy) -> str:
+    """Where its rules were written, as canonical JSON."""
+    return _places_text(tuple(policy.places.items()))
 
 
 def _joined(parts: t.Mapping[str, str]) -> str:
@@ -383,6 +388,11 @@ def _endpoint_text(endpoint: Endpoint) -> str:
 @functools.lru_cache(maxsize=1024)
 def _tiers_text(tiers: tuple[Tier, ...]) -> str:
     return _canonical([_tier_to_dict(tier) for tier in tiers])
+
+
+@functools.lru_cache(maxsize=1024)
+def _places_text(places: tuple[tuple[str, str], ...]) -> str:
+    return _canonical(dict(places))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -75,7 +75,7 @@ def test_nobody_else_can_read_it(tmp_path):
     directory = _artefact.write_temporary(POLICIES, EXTENT, tmp_path / "made" / "as needed")
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     files = [path for path in directory.rglob("*") if path.is_file()]
-    assert len(files) == len(POLICIES) + 1
+    assert {path.name for path in files} == {"policies", "index.json", "summary.json"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
 
@@ -84,11 +84,13 @@ def test_odd_host_names_stay_in_the_directory(tmp_path):
     directory = _artefact.write_temporary(policies, EXTENT, tmp_path / "parent")
     assert entries(tmp_path) == ["parent"]
     assert entries(tmp_path / "parent") == [directory.name]
-    assert entries(directory) == ["hosts", "summary.json"]
-    assert len(entries(directory / "hosts")) == len(policies)
+    review = _artefact.write_review(policies, EXTENT, tmp_path / "review")
+    assert entries(tmp_path) == ["parent", "review"]
+    assert entries(review) == ["hosts", "summary.json"]
+    assert len(entries(review / "hosts")) == len(policies)
     for host, policy in policies.items():
-        found = _artefact.read(directory, host)
-        assert found.policy == model.to_dict(policy)
+        for place in (directory, review):
+            assert _artefact.read(place, host).policy == model.to_dict(policy)
 
 
 def test_equal_policies_share_a_directory_and_others_have_another(tmp_path):
@@ -103,9 +105,7 @@ def test_equal_policies_of_another_inventory_have_another_directory_and_the_same
     one, two = (_artefact.write_temporary(POLICIES, extent, tmp_path) for extent in (EXTENT, other))
     assert one != two
     assert [_artefact.read(directory, "web-1").inventory for directory in (one, two)] == [EXTENT, other]
-    assert {path.read_text() for path in (one / "hosts").iterdir()} == {
-        path.read_text() for path in (two / "hosts").iterdir()
-    }
+    assert (one / "policies").read_text() == (two / "policies").read_text()
 
 
 def test_a_directory_that_is_there_is_not_written_again(tmp_path):
@@ -149,10 +149,28 @@ def test_a_directory_without_summary_is_no_artefact(tmp_path):
             _artefact.read(place, "web-1")
 
 
-@pytest.mark.parametrize("file", ["hosts/web-1.json", "summary.json"])
-@pytest.mark.parametrize("text", ["", "[]", "5", "{}", '{"digest": "0"}', '{"inventory": {}}', "\xff"])
+WRITERS = {
+    "policies": _artefact.write_temporary,
+    "index.json": _artefact.write_temporary,
+    "hosts/web-1.json": _artefact.write_review,
+    "summary.json": _artefact.write_review,
+}
+DAMAGE = (
+    "",
+    "[]",
+    "5",
+    '{"web-1": 5}',
+    '{"web-1": ["a", -1]}',
+    '{"digest": "0"}',
+    '{"inventory": {}}',
+    "\xff",
+)
+
+
+@pytest.mark.parametrize("file", WRITERS)
+@pytest.mark.parametrize("text", DAMAGE)
 def test_what_cannot_be_read_is_told(tmp_path, file, text):
-    directory = _artefact.write_temporary(POLICIES, EXTENT, tmp_path)
+    directory = WRITERS[file](POLICIES, EXTENT, tmp_path)
     (directory / file).write_text(text, encoding="latin-1")
     with pytest.raises(
         _artefact.ArtefactError, match=r"pass the result of netpolicy.host.compile of the same run"
