@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._policy import model, read
-from .._render import nftables, ruleset
+from .._render import lacks, nftables, ruleset
 from . import provenance
 from .paths import CONFIG_DIRECTORY, ENGINE_DIRECTORY, POLICY_FILE
 from .system import Damaged, Host, HostError, Listing, NftMissing
@@ -82,7 +82,7 @@ class State:
             self.table is not None
             and nft_version(self.table) != record.nft
             and record.policy is not None
-            and not nftables.unenforced(record.policy)
+            and not lacks.unenforced(record.policy)
             and self.names == ruleset.names(nftables.render(record.policy))
         )
 

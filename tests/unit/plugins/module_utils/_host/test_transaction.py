@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.netpolicy.host.plugins.module_utils._host import paths, state, system, transaction
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
-from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables
+from ansible_collections.netpolicy.host.plugins.module_utils._render import counters, nftables
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._host.memory_host import MemoryHost
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._policy import samples
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._policy.samples import (
@@ -119,7 +119,7 @@ def test_counters_survive_the_change_of_other_rules():
     tcp = rule(protocol=model.TCP)
     old = samples.host([policy("web", [tcp, rule(protocol=model.UDP)])])
     new = samples.host([policy("web", [rule(model.DENY, protocol=model.ICMP), tcp])])
-    names = [nftables.counter_names(one.policies["GlobalNetworkPolicy/web"]) for one in (old, new)]
+    names = [counters.of_rules(one.policies["GlobalNetworkPolicy/web"]) for one in (old, new)]
     name = names[0]["GlobalNetworkPolicy/web/ingress/0"]
     assert name == names[1]["GlobalNetworkPolicy/web/ingress/1"]
     host = enforcing(old)
