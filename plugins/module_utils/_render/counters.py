@@ -49,6 +49,11 @@ def of_rules(policy: model.Policy) -> dict[str, str]:
     return found
 
 
+def rules_of(policy: model.HostPolicy) -> dict[str, str]:
+    """The path of the rule that each counter counts for."""
+    return {name: path for member in policy.policies.values() for path, name in of_rules(member).items()}
+
+
 def of_failsafes(direction: str, replies: bool) -> str:
     """The counter of failsafe ports, inbound or outbound; of packets to them, or of replies from them."""
     return f"failsafe/{direction}" + ("/reply" if replies else "")
