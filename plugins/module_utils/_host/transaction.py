@@ -10,7 +10,7 @@ import hashlib
 import typing as t
 from dataclasses import dataclass
 
-from .._policy import describe, model
+from .._policy import changes, model
 from .._render import nftables, ruleset
 from . import paths, state
 from .system import Damaged, Host, HostError, Listing
@@ -70,6 +70,7 @@ def plan(
         and record.engine == engine.digest
         and not _is_taken_over(record, provenance)
     )
+    before, after = _shown(current, _Described(wanted, engine.digest, provenance))
     return Plan(
         policy=wanted,
         engine=engine,
@@ -79,21 +80,23 @@ def plan(
         write_record=bool(steps) or not same or not _tells_the_same(current, wanted, provenance),
         remove=stale_engines,
         changed=bool(steps) or not same or write_engine or bool(stale_engines),
-        before=_before(current),
-        after=_describe(wanted, engine.digest, provenance),
+        before=before,
+        after=after,
         notes=(*current.notes, *state.endpoint_notes(wanted, current.interfaces)),
     )
 
 
 def _plan_removal(current: state.State, engine: EngineFile) -> Plan:
     steps = ruleset.removal() if current.table is not None else ()
+    before, after = _shown(current, _NOTHING)
     return Plan(
         policy=None,
         engine=engine,
         steps=steps,
         remove=current.leftovers,
         changed=bool(steps or current.leftovers),
-        before=_before(current),
+        before=before,
+        after=after,
         notes=current.notes,
     )
 
@@ -129,17 +132,39 @@ def _tells_the_same(current: state.State, wanted: model.HostPolicy, provenance: 
     )
 
 
-def _before(current: state.State) -> str:
-    drift = "".join(f"({line})\n" for line in current.drift)
-    if current.record is None:
-        return drift
-    return _describe(current.record.policy, current.record.engine, current.record.provenance) + drift
+class _Described(t.NamedTuple):
+    """What is, or will be, on a host, as far as a user is told."""
+
+    policy: model.HostPolicy | None = None
+    engine: str = ""
+    provenance: Provenance | None = None
+    is_unreadable: bool = False
+
+    def lines(self) -> list[str]:
+        """What there is to tell beside the policy."""
+        found = ["(a policy of another version)"] if self.is_unreadable else []
+        found += [] if self.provenance is None else [f"owner {self.provenance.owner}"]
+        return found + ([f"engine {self.engine[:16]}"] if self.engine else [])
 
 
-def _describe(policy: model.HostPolicy | None, engine: str, provenance: Provenance | None) -> str:
-    text = "(a policy of another version)\n" if policy is None else describe.describe(policy)
-    owner = "" if provenance is None else f"owner {provenance.owner}\n"
-    return f"{text}{owner}engine {engine[:16]}\n"
+_NOTHING = _Described()
+
+
+def _shown(current: state.State, wanted: _Described) -> tuple[str, str]:
+    """What differs, before and after, as a diff shows it."""
+    record = current.record
+    was = _NOTHING
+    if record is not None:
+        was = _Described(record.policy, record.engine, record.provenance, record.policy is None)
+    gone, come = changes.changes(was.policy, wanted.policy)
+    gone += [line for line in was.lines() if line not in wanted.lines()]
+    come += [line for line in wanted.lines() if line not in was.lines()]
+    before, after = changes.cut(([*(f"({line})" for line in current.drift), *gone], come))
+    return _text(before), _text(after)
+
+
+def _text(lines: list[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def apply(host: Host, planned: Plan) -> None:
