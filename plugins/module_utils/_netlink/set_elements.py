@@ -65,6 +65,8 @@ _NEW = nfnetlink_kind(NFNL_SUBSYS_NFTABLES, _NFT_MSG_NEWSETELEM)
 _GET = nfnetlink_kind(NFNL_SUBSYS_NFTABLES, _NFT_MSG_GETSETELEM)
 _DELETE = nfnetlink_kind(NFNL_SUBSYS_NFTABLES, _NFT_MSG_DELSETELEM)
 
+_GENERATION = slice(2, NFNETLINK_HEADER_SIZE)  # in the body of an answer: nfgenmsg.res_id
+
 # With NLM_F_EXCL an element that is there already is an error: the set is not what the caller takes it for.
 _FLAGS = {_NEW: NLM_F_CREATE | NLM_F_EXCL, _DELETE: 0}
 _WORDS = {
@@ -184,7 +186,7 @@ def elements(table: str, name: str, version: int) -> t.Iterator[str]:
     layout = _LAYOUTS[version]
     what = f"read set {name} of table inet {table}"
     with Netlink(NETLINK_NETFILTER) as kernel:
-        bodies = kernel.dump(Message(_GET, _head(table, name)), what)
+        bodies = _of_one_generation(kernel.dump(Message(_GET, _head(table, name)), what), what)
         try:
             for first, end in _intervals(_bounds(bodies, layout), layout):
                 yield from _cidrs(first, end, layout)
@@ -248,6 +250,20 @@ def _ranges(cidrs: t.Iterable[str], layout: _Layout) -> t.Iterator[tuple[int, in
 
 
 # -- from the kernel ---------------------------------------------------------------------------------
+
+
+def _of_one_generation(bodies: t.Iterable[bytes], what: str) -> t.Iterator[bytes]:
+    """The same messages, as long as nothing changes: each has the number of the generation that it lists.
+
+    It is the resource of its header (nf_tables_api.c, nf_tables_dump_set). NLM_F_DUMP_INTR is never set here.
+    """
+    generation = None
+    for body in bodies:
+        found = body[_GENERATION]
+        if generation not in (None, found):
+            raise NetlinkError(what, errno.EINTR, "it changed while it was read")
+        generation = found
+        yield body
 
 
 def _bounds(bodies: t.Iterable[bytes], layout: _Layout) -> t.Iterator[tuple[int, bool]]:
@@ -319,6 +335,8 @@ def _text(address: int, layout: _Layout) -> str:
 def _explained(error: NetlinkError) -> NetlinkError:
     """The same error in words of tables, sets and networks, by what the kernel pointed at."""
     for sent in answers(error.message):
+        if sent.kind not in _WORDS:  # what begins the batch: the whole of it is refused
+            break
         found = parse(sent.body[NFNETLINK_HEADER_SIZE:])
         table, name = (found[kind].rstrip(b"\0").decode() for kind in _NAMES)
         kind, network = _pointed_at(sent.body, error.offset - HEADER_SIZE)

@@ -19,7 +19,7 @@ def disjoint(choice: random.Random, version: int, cuts: int, whole: str | None =
     Each cut takes one network, of any length, out of one that there is, and leaves the rest of that as
     networks.
     """
-    networks = [ipaddress.ip_network(whole or WHOLE[version])]
+    networks: list[t.Any] = [ipaddress.ip_network(whole or WHOLE[version])]
     for _cut in range(cuts):
         index = choice.randrange(len(networks))
         large = networks[index]

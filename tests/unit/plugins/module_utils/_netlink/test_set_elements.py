@@ -219,11 +219,12 @@ def test_networks_apart_replace_nothing(version, choice, cuts):
 def test_an_error_names_the_network_that_the_kernel_points_at(version, choice, cuts):
     networks = samples.disjoint(choice, version, cuts)
     (message,) = set_elements._messages("table", Change("set", version, networks))
-    start = next(begins for kind, begins, _ends in messages.attributes(message.body, 4) if kind == 3)
+    body = bytes(message.body)
+    start = next(begins for kind, begins, _ends in messages.attributes(body, 4) if kind == 3)
     row = iter(networks)
     wanted = ""
-    for _kind, begins, ends in messages.attributes(message.body, start):
-        wanted = wanted if set_elements._parsed(message.body[begins:ends])[1] else next(row)
+    for _kind, begins, ends in messages.attributes(body, start):
+        wanted = wanted if set_elements._parsed(body[begins:ends])[1] else next(row)
         offset = messages.HEADER_SIZE + begins - messages.ATTRIBUTE_HEADER_SIZE
         error = messages.NetlinkError("change", 17, "", messages.packed(message, 3), offset)
         assert str(set_elements._explained(error)).startswith(
