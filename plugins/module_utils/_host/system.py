@@ -42,6 +42,15 @@ class Listing(t.NamedTuple):
     text: str
 
 
+def is_unfinished(path: str, of: str) -> bool:
+    """Whether `path` is what a write of the file `of` leaves when it is killed before it is done."""
+    return path.startswith(f"{os.path.dirname(of)}/{_temporary_prefix(of)}")
+
+
+def _temporary_prefix(path: str) -> str:
+    return f".{os.path.basename(path)}."
+
+
 class Host(t.Protocol):
     """What the engine needs of a host."""
 
@@ -142,7 +151,7 @@ class LinuxHost:
         try:
             os.makedirs(directory, mode=0o755, exist_ok=True)
             # In the same directory, so that the rename is atomic: a reader sees the old file or the new.
-            handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{os.path.basename(path)}.")
+            handle, temporary = tempfile.mkstemp(dir=directory, prefix=_temporary_prefix(path))
         except OSError as error:
             raise HostError(f"cannot write {path}: {error.strerror}") from error
         try:
