@@ -138,6 +138,12 @@ class Kernel:
             Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
             network.apply([f"link set p{index} up" for index, _unused in _cables()])
 
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Processes started in the block by this thread run on the host."""
+        with self._host.entered():
+            yield
+
     def nft(self, script: str) -> None:
         """Load a script, as `nft -f` does; CommandError with nft's message if the kernel refuses it."""
         with self._host.entered():
