@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.netpolicy.host.plugins.module_utils._host import paths
-from ansible_collections.netpolicy.host.plugins.module_utils._render import ruleset
-from tests.lab import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,14 +29,8 @@ Table = dict[str, Any]
 
 def table(kernel: Kernel) -> Table | None:
     """Our table in the kernel; None where there is none."""
-    with kernel.entered():
-        argv = ["nft", "--json", "--numeric", "list", "table", ruleset.FAMILY, ruleset.TABLE]
-        result = command.run(argv, check=False)
-    if "No such file or directory" in result.stderr:
-        return None
-    if result.returncode:
-        raise command.CommandError(result)
-    return _objects(json.loads(result.stdout))
+    listing = kernel.listing("--numeric")
+    return None if listing is None else _objects(listing)
 
 
 def _objects(listing: Mapping[str, Any]) -> Table:
