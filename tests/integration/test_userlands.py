@@ -20,6 +20,7 @@ from tests.differential.samples import samples
 from tests.lab import command
 from tests.load.guarded import policies
 from tests.machine import requests, snapshot
+from tests.machine.examples import CONTRADICTORY
 from tests.machine.machine import Machine
 from tests.machine.userland import RELEASES, UnavailableError, nft_command
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from tests.machine.userland import Release
 
 SEED = int(os.environ.get("NETPOLICY_SEED") or SystemRandom().randrange(1_000_000))
-POLICIES = policies(12, SEED)
+POLICIES = [CONTRADICTORY, *policies(12, SEED)]
 PACKETS = 60
 
 

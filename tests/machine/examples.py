@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: netpolicy.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two policies of one host that differ in all that a policy has, and packets that tell them apart."""
+"""Policies of one host: two that differ in all that they have, with packets that tell them apart; an odd one."""
 
 from __future__ import annotations
 
@@ -148,7 +148,19 @@ def _new() -> model.HostPolicy:
     )
 
 
+def _contradictory() -> model.HostPolicy:
+    """Rules that no packet can match: what is not ICMP has no ICMP types, not even others than these."""
+    rules = [
+        _rule(model.DENY, 47, not_icmp=model.Icmp(3, None)),
+        _rule(model.DENY, model.TCP, not_icmp=model.Icmp(3, 4), destination=model.Side(ports=((80, 90),))),
+        _rule(model.ALLOW, model.UDP, destination=model.Side(ports=((80, 90),))),
+    ]
+    member = _policy("contradictory", ingress=rules, egress=rules)
+    return _host({"eth0": {"default": [member]}}, {}, model.Failsafes((_SSH,), ()))
+
+
 OLD, NEW = _old(), _new()
+CONTRADICTORY = _contradictory()
 
 
 def telling_samples(number: int) -> list[Sample]:
