@@ -14,56 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.differential.kernel import Fate, Kernel
-from tests.machine import requests, snapshot
-from tests.machine.examples import NEW, OLD, telling_samples
-from tests.machine.machine import Machine
+from tests.machine import requests
+from tests.machine.examples import NEW, OLD
+from tests.machine.host import Host, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-SAMPLES = telling_samples(12)
 APPLY_OLD, APPLY_NEW = requests.apply(OLD), requests.apply(NEW)
-
-
-@dataclass(frozen=True)
-class Host:
-    """The host under test: its kernel, and the machine that the engine runs on."""
-
-    kernel: Kernel
-    machine: Machine
-
-    def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        return requests.answer(self.machine, request)
-
-    def enforces(self) -> Enforced:
-        whole = snapshot.table(self.kernel)
-        return Enforced(snapshot.in_force(whole), self.kernel.observe(SAMPLES).fates)
-
-    def holds(self) -> Held:
-        return Held(snapshot.table(self.kernel), snapshot.files(self.machine))
-
-
-@dataclass(frozen=True)
-class Enforced:
-    """What packets meet, and what becomes of them."""
-
-    objects: snapshot.Table
-    fates: tuple[Fate, ...]
-
-
-@dataclass(frozen=True)
-class Held:
-    """Everything of ours."""
-
-    table: snapshot.Table | None
-    files: Mapping[str, snapshot.File]
 
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    with Kernel() as kernel, Machine(kernel.entered) as machine:
-        yield Host(kernel, machine)
+    with running() as started:
+        yield started
 
 
 def nothing(host: Host) -> None:
@@ -75,10 +39,8 @@ def old_policy(host: Host) -> None:
 
 
 def drifted_old_policy(host: Host) -> None:
-    """With everything let in, as if to find out whether it is the firewall's fault."""
     old_policy(host)
-    hooked = next(key for key, value in host.enforces().objects.items() if value.get("hook") == "prerouting")
-    host.kernel.nft(f"insert rule inet netpolicy_host {hooked.partition(' ')[2]} accept\n")
+    host.let_everything_in()
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: netpolicy.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Policies of one host: two that differ in all that they have, with packets that tell them apart; an odd one."""
+"""Policies of one host: two that differ in all that they have, packets that tell them apart, an odd one."""
 
 from __future__ import annotations
 
@@ -159,7 +159,14 @@ def _contradictory() -> model.HostPolicy:
     return _host({"eth0": {"default": [member]}}, {}, model.Failsafes((_SSH,), ()))
 
 
-OLD, NEW = _old(), _new()
+def _large() -> model.HostPolicy:
+    """So many rules that nft gets them in pieces; the last ones let in what the first policy keeps out."""
+    rules = [_rule(model.DENY, model.UDP, source=model.Side(ports=((port, port),))) for port in range(1, 250)]
+    member = _policy("large", ingress=[*rules, _rule(model.ALLOW)])
+    return _host({"eth0": {"default": [member]}}, {}, model.Failsafes((_SSH,), ()))
+
+
+OLD, NEW, LARGE = _old(), _new(), _large()
 CONTRADICTORY = _contradictory()
 
 

@@ -31,6 +31,8 @@ _LAYERED = ("/etc", "/usr/local/lib")
 _OURS = ("/etc/netpolicy-host", "/usr/local/lib/netpolicy-host")
 # In /run, which is the host's own.
 _LAYERS = Path("/run/layers")
+OWN_NFT = _LAYERS / "own-nft"
+"""The machine's nft, where another one is in its place."""
 
 # What stands for the engine's own file, which nothing here runs.
 ENGINE = EngineFile(digest="e" * 64, content=bytes(range(256)) * 1024)
@@ -67,6 +69,8 @@ def _make_nft(command: Sequence[str]) -> None:
     """Put another nft in the place of the machine's own."""
     place = shutil.which("nft", path=SEARCH_PATH)
     assert place is not None
+    OWN_NFT.touch()
+    _mount("--bind", place, str(OWN_NFT))
     script = _LAYERS / "nft"
     script.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
     script.chmod(0o755)
