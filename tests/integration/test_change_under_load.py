@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 import os
+import time
 from random import SystemRandom
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab import command
 from tests.load.changes import change
-from tests.load.guarded import policies
+from tests.load.guarded import ALLOWED_NETWORKS, DENIED_NETWORKS, policies
 from tests.load.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -44,6 +46,37 @@ def live_frames() -> None:
                 pass
         except OSError as error:
             pytest.skip(f"needs BPF_PROG_TEST_RUN with live frames, Linux 5.18: {error}")
+
+
+FAULTY = f"""
+table inet faulty {{
+    chain prerouting {{
+        type filter hook prerouting priority raw; policy accept;
+        ip saddr {DENIED_NETWORKS[0]} numgen inc mod 1000 != 0 drop
+        ip6 saddr {DENIED_NETWORKS[1]} drop
+        ip saddr {ALLOWED_NETWORKS[0]} numgen inc mod 1000 == 0 drop
+        ip saddr {ALLOWED_NETWORKS[0]} numgen inc mod 1000 == 0 accept
+        notrack
+    }}
+}}
+"""
+"""A firewall that is wrong about few packets: it lets one through, drops one, and leaves one tracked."""
+
+
+def test_few_packets_are_enough_to_be_noticed() -> None:
+    with Traffic() as traffic:
+        with traffic.entered():
+            command.run(["nft", "-f", "-"], stdin=FAULTY)
+        with traffic.flowing():
+            time.sleep(0.5)
+        counts = traffic.counts()
+    for found, among in (
+        (counts.denied_passed, counts.denied_sent),
+        (counts.allowed_lost, counts.allowed_sent),
+        (counts.allowed_tracked, counts.allowed_sent),
+    ):
+        # Of each two of three streams are IPv4, whose thousandth packet it is.
+        assert 0 < found <= among / 1000 + 1, counts
 
 
 def test_a_change_lets_nothing_through_and_loses_nothing(tell: Callable[[str], None]) -> None:
