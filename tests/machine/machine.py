@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.machine.serve import READY
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
@@ -68,6 +70,9 @@ class Machine:
             # Its input comes to an end first, and so does it.
             assert process.stdin is not None
             opened.callback(process.stdin.close)
+            # Before that, its files are those of the machine.
+            if self._line() != READY:
+                raise RuntimeError(f"the host's process ended with {process.wait()}")
             self._open = opened.pop_all()
         return self
 
@@ -85,14 +90,19 @@ class Machine:
         """
         assert self._process is not None
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"request": request, "kill_before": kill_before}) + "\n")
         self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        line = self._line()
         if not line:
             raise RuntimeError(f"the host's process ended with {self._process.wait()}")
         served = json.loads(line)
         return Served(served["answer"], tuple(served["effects"]))
+
+    def _line(self) -> str:
+        """What the process inside says next; empty when it has ended."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().rstrip("\n")
 
     def path(self, path: str) -> Path:
         """Where a path of the host is, seen from here. Absolute symbolic links lead astray."""

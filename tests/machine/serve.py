@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The process inside a host of machine.py; it needs a mount namespace of its own.
 
-Called as `python -m tests.machine.serve [NFT...]`. A line of standard input is a request, a line of standard
-output what became of it.
+Called as `python -m tests.machine.serve [NFT...]`. It says when it is ready; from then on a line of standard
+input is a request, a line of standard output what became of it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ _LAYERS = Path("/run/layers")
 OWN_NFT = _LAYERS / "own-nft"
 """The machine's nft, where another one is in its place."""
 
+READY = "ready"
+"""The first line of output: the host's files are its own."""
+
 # What stands for the engine's own file, which nothing here runs.
 ENGINE = EngineFile(digest="e" * 64, content=bytes(range(256)) * 1024)
 
@@ -45,6 +48,7 @@ def main(nft: Sequence[str]) -> int:
         _make_nft(nft)
     # Let nobody take a word of nft's, or of anything else, for an answer.
     answers, sys.stdout = sys.stdout, sys.stderr
+    print(READY, file=answers, flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         print(json.dumps(_serve(asked["request"], asked["kill_before"])), file=answers, flush=True)
