@@ -122,8 +122,8 @@ integration-2.21: setup ## the same on the newest ansible-core
 	  echo "SKIPPED: no Python for .venv-2.21"; \
 	fi
 
-soak: setup ## the differential tests that run for minutes
-	$(pytest) -m soak tests/differential
+soak: setup ## the tests against the kernel that run for minutes
+	$(pytest) -m soak tests/differential tests/integration
 
 test: setup ## all of it; STEPS="lint unit" for some
 	@$(tools)/run_steps.sh $(STEPS)

@@ -80,9 +80,13 @@ class Observation:
 
 
 class Kernel:
-    """The host under test, in a network namespace of its own; a context manager."""
+    """The host under test, in a network namespace of its own; a context manager.
 
-    def __init__(self) -> None:
+    `nft` is the command of the host's nft. An older one cannot always read what a newer one has written.
+    """
+
+    def __init__(self, nft: Sequence[str] = ("nft",)) -> None:
+        self._nft = nft
         self._open = ExitStack()
         self._injectors: dict[str, socket.socket] = {}
         self._frame_heads: dict[str, dict[int, bytes]] = {}
@@ -138,15 +142,21 @@ class Kernel:
             Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
             network.apply([f"link set p{index} up" for index, _unused in _cables()])
 
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Processes started in the block by this thread run on the host."""
+        with self._host.entered():
+            yield
+
     def nft(self, script: str) -> None:
         """Load a script, as `nft -f` does; CommandError with nft's message if the kernel refuses it."""
         with self._host.entered():
-            command.run(["nft", "-f", "-"], stdin=script)
+            command.run([*self._nft, "-f", "-"], stdin=script)
 
-    def listing(self) -> Mapping[str, Any] | None:
+    def listing(self, option: str = "--terse") -> Mapping[str, Any] | None:
         """Our table as `nft --json --terse list table` shows it; None where there is none."""
         with self._host.entered():
-            argv = ["nft", "--json", "--terse", "list", "table", ruleset.FAMILY, ruleset.TABLE]
+            argv = [*self._nft, "--json", option, "list", "table", ruleset.FAMILY, ruleset.TABLE]
             result = command.run(argv, check=False)
         if result.returncode == 0:
             listing: Mapping[str, Any] = json.loads(result.stdout)
@@ -222,7 +232,7 @@ class Kernel:
     def _recorded(self, stage: str) -> frozenset[int]:
         """The keys that a stage of the observer has recorded."""
         with self._host.entered():
-            argv = ["nft", "--json", "list", "set", "inet", "observer", stage]
+            argv = [*self._nft, "--json", "list", "set", "inet", "observer", stage]
             listing = json.loads(command.run(argv).stdout)
         return frozenset(
             key for item in listing["nftables"] if "set" in item for key in item["set"].get("elem", ())

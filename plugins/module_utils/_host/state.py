@@ -14,7 +14,7 @@ from .._policy import model, read
 from .._render import lacks, nftables, ruleset
 from . import drift, provenance
 from .paths import CONFIG_DIRECTORY, ENGINE_DIRECTORY, POLICY_FILE
-from .system import Damaged, Host, HostError, Listing, NftMissing
+from .system import Damaged, Host, HostError, Listing, NftMissing, is_unfinished
 
 if t.TYPE_CHECKING:
     from .provenance import Provenance
@@ -60,6 +60,8 @@ class State:
     """The network interfaces; with each, why raw sees no packets of it, or None where it does."""
     leftovers: tuple[str, ...] = ()
     """Our directories that exist."""
+    litter: tuple[str, ...] = ()
+    """Files that were never finished, because the engine was killed while it wrote them."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -85,6 +87,8 @@ class State:
         """Whether it is the same table, listed by another version of nft: then the names must do."""
         return (
             self.table is not None
+            # Without one, the engine was killed in the middle of a change: its record vouches for nothing.
+            and record.fingerprint != ""
             and nft_version(self.table) != record.nft
             and record.policy is not None
             and not lacks.unenforced(record.policy)
@@ -165,6 +169,7 @@ def read_state(host: Host) -> State:
         has_nft=has_nft,
         interfaces=host.interfaces(),
         leftovers=tuple(directory for directory, members in files.items() if members is not None),
+        litter=tuple(path for path in files[CONFIG_DIRECTORY] or () if is_unfinished(path, POLICY_FILE)),
         notes=tuple(notes),
     )
 

@@ -42,6 +42,15 @@ class Listing(t.NamedTuple):
     text: str
 
 
+def is_unfinished(path: str, of: str) -> bool:
+    """Whether `path` is what a write of the file `of` leaves when it is killed before it is done."""
+    return path.startswith(f"{os.path.dirname(of)}/{_temporary_prefix(of)}")
+
+
+def _temporary_prefix(path: str) -> str:
+    return f".{os.path.basename(path)}."
+
+
 class Host(t.Protocol):
     """What the engine needs of a host."""
 
@@ -79,6 +88,10 @@ class Host(t.Protocol):
 class LinuxHost:
     """The host this process runs on."""
 
+    def __init__(self) -> None:
+        self._lock: tuple[int, ...] = ()
+        """The open lock, while it is held."""
+
     def table(self, family: str, name: str, whole: bool = False) -> Listing | None:
         """See Host.table."""
         if f"table {family} {name}" not in self._run(["list", "tables"]).splitlines():
@@ -100,8 +113,7 @@ class LinuxHost:
         """See Host.nft."""
         self._run(["-f", "-"], script)
 
-    @staticmethod
-    def _run(arguments: list[str], script: str = "") -> str:
+    def _run(self, arguments: list[str], script: str = "") -> str:
         command = shutil.which("nft", path=SEARCH_PATH)
         if command is None:
             raise NftMissing("nft is not installed on this host; install the package nftables")
@@ -115,6 +127,8 @@ class LinuxHost:
                 text=True,
                 errors="replace",
                 env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
+                # When this process is killed, nft goes on, and keeps the next engine out until it is done.
+                pass_fds=self._lock,
                 timeout=NFT_TIMEOUT,
                 check=False,
             )
@@ -142,7 +156,7 @@ class LinuxHost:
         try:
             os.makedirs(directory, mode=0o755, exist_ok=True)
             # In the same directory, so that the rename is atomic: a reader sees the old file or the new.
-            handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{os.path.basename(path)}.")
+            handle, temporary = tempfile.mkstemp(dir=directory, prefix=_temporary_prefix(path))
         except OSError as error:
             raise HostError(f"cannot write {path}: {error.strerror}") from error
         try:
@@ -191,9 +205,11 @@ class LinuxHost:
     def lock(self) -> t.Iterator[None]:
         """See Host.lock."""
         handle = self._open_lock()
+        self._lock = (handle,)
         try:
             yield
         finally:
+            self._lock = ()
             os.unlink(LOCK_FILE)
             os.close(handle)
 

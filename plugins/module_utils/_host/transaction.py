@@ -78,7 +78,7 @@ def plan(
         steps=steps,
         write_engine=write_engine,
         write_record=bool(steps) or not same or not _tells_the_same(current, wanted, provenance),
-        remove=stale_engines,
+        remove=stale_engines + current.litter,
         changed=bool(steps) or not same or write_engine or bool(stale_engines),
         before=before,
         after=after,

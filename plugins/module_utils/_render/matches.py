@@ -64,6 +64,9 @@ class Matches:
 
         None at all where no packet can match.
         """
+        if _asks_for_icmp(rule) and rule.protocol not in (None, *model.ICMP_PROTOCOLS):
+            # Nothing matches, and nft 0.9.8 dies when it lists a part of a header it knows nothing of.
+            return []
         return [
             " ".join(part for part in (*addresses, *protocol, *_icmp(rule), *ports) if part)
             for family in _families(rule)
@@ -177,9 +180,12 @@ def _protocols(rule: model.Rule, known: Known) -> t.Iterator[tuple[list[str], bo
         yield excluded, False
 
 
+def _asks_for_icmp(rule: model.Rule) -> bool:
+    return rule.icmp is not None or rule.not_icmp is not None
+
+
 def _icmp(rule: model.Rule) -> t.Iterator[str]:
-    asks = rule.icmp is not None or rule.not_icmp is not None
-    if asks and rule.protocol not in model.ICMP_PROTOCOLS:
+    if _asks_for_icmp(rule) and rule.protocol not in model.ICMP_PROTOCOLS:
         # By offset, for both protocols and both IP versions: nft's own `icmp type` asks for IPv4, and its
         # negation of type and code is that of each, not of both.
         yield f"meta l4proto {_EITHER_ICMP}"

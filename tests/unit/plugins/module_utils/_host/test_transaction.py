@@ -575,6 +575,31 @@ def test_a_death_at_any_moment_is_repaired_by_the_next_run(old, wanted):
     assert deaths >= (6 if wanted is not None else 0)
 
 
+def test_a_death_before_drift_is_repaired_does_not_make_the_drift_good():
+    host = Dying()
+    host.dies_at = -1
+    enforce(host, WEB)
+    host.ours["raw-prerouting"].members.insert(0, "accept")
+    host.dies_at = host.effects + 1  # the record is written, the table is not
+    with pytest.raises(KeyboardInterrupt):
+        enforce(host, WEB)
+    host.dies_at = -1
+    assert state.read_state(host).drift == ("the table was changed by something else",)
+    enforce(host, WEB)
+    assert_enforces(host, WEB)
+
+
+def test_a_file_that_was_never_finished_goes_with_the_next_run_and_is_no_change():
+    host = enforcing(WEB)
+    path = f"{paths.CONFIG_DIRECTORY}/.policy.json.8f3k2a_x"
+    host.write(path, b'{"applied": "2026-', 0o600)
+    host.write(f"{paths.CONFIG_DIRECTORY}/notes", b"somebody else's", 0o644)
+    plan = enforce(host, WEB)
+    assert (plan.remove, plan.changed) == ((path,), False)
+    assert planned(host, WEB).is_empty
+    assert host.read(f"{paths.CONFIG_DIRECTORY}/notes") is not None
+
+
 def test_a_host_that_cannot_be_written_to_is_found_before_anything_is_in_force():
     host = enforcing(WEB)
     before = host.state()
