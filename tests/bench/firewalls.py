@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .shapes import Workload
 
 INTERFACE: Final = "eth0"
-_KIND, _NAME = "GlobalNetworkPolicy", "policy"
+KIND, NAME = "GlobalNetworkPolicy", "policy"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def host_policy(workload: Workload) -> model.HostPolicy:
     names = [f"set-{index}" for index in range(len(workload.rules))]
     rules = tuple(
         model.Rule(
-            origin=model.Origin(_KIND, _NAME, model.INGRESS, index),
+            origin=model.Origin(KIND, NAME, model.INGRESS, index),
             action=model.ALLOW,
             protocol=model.UDP,
             source=model.Side(sets=(name,)),
@@ -55,7 +55,7 @@ def host_policy(workload: Workload) -> model.HostPolicy:
         )
         for index, (name, rule) in enumerate(zip(names, workload.rules, strict=True))
     )
-    policy = model.Policy(_KIND, _NAME, ingress=rules)
+    policy = model.Policy(KIND, NAME, ingress=rules)
     tier = model.Tier("default", (policy.key,))
     return model.HostPolicy(
         node="host",

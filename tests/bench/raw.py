@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: netpolicy.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a packet takes on its way past untracked policy, beside the ways in which others write the same rules.
+"""What a packet takes on its way past untracked policy, beside the same rules written in other ways.
 
 Every firewall with every set of rules has a host of its own, and all of them stand side by side: each round
 sends some packets to each, so that what the machine does meanwhile meets all alike.
@@ -8,6 +8,7 @@ sends some packets to each, so that what the machine does meanwhile meets all al
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import time
@@ -56,13 +57,14 @@ class _Lane:
 
 def report(command: str) -> Report:
     """Measure everything; `command` is how to do it again."""
+    described = f"{machine.described()}, load average {os.getloadavg()[0]:.1f} before"
     with ExitStack() as hosts:
         run = _Run(hosts)
         run.build(shapes.workloads())
         rounds = run.measure()
         run.check()
         return Report(
-            machine=machine.described(),
+            machine=described,
             tools=machine.tools("nft", "iptables-legacy", "ipset"),
             command=command,
             rounds=rounds,
@@ -99,7 +101,7 @@ class _Run:
                 case = Case(firewall.title, workload.shape, workload.size)
                 _progress(f"loading {firewall.title}: {workload.shape.value}, {workload.size}")
                 if sum(len(rule.nets) for rule in workload.rules) > firewall.most:
-                    self.left.append(Left(case, "a rule for each network"))
+                    self.left.append(Left(case, "it would take a rule for each network"))
                 elif time.monotonic() > deadline:
                     self.left.append(Left(case, "no time left"))
                 else:
@@ -123,13 +125,14 @@ class _Run:
         for lane in lanes:
             lane.warm_up()
         deadline = time.monotonic() + _ROUNDS_BUDGET
-        for number in range(ROUNDS):
-            if number >= _LEAST_ROUNDS and time.monotonic() > deadline:
-                return number
-            _progress(f"round {number + 1} of {ROUNDS}")
+        number = 0
+        while number < ROUNDS and (number < _LEAST_ROUNDS or time.monotonic() < deadline):
+            number += 1
+            _progress(f"round {number} of {ROUNDS}")
             for lane in lanes:
                 lane.run()
-        return ROUNDS
+        _progress("")
+        return number
 
     def check(self) -> None:
         """UnjudgedError unless all packets went the whole way that was to be measured."""

@@ -60,7 +60,7 @@ def _rows(report: Report, shape: Shape) -> Iterator[list[str]]:
             ]
             ours = report.find(Case(OURS, shape, size), permitted=permitted)
             few = report.find(base, permitted=permitted)
-            packet = "permitted" if permitted else "no rule's"
+            packet = "permitted" if permitted else "unknown source"
             cells = [_cell(figure, report.no_firewall) for figure in found]
             yield [f"{size}", packet, *cells, _ratio(ours, few)]
 
