@@ -10,6 +10,7 @@ and on black.
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import sys
 from dataclasses import dataclass
@@ -104,13 +105,17 @@ def svg(report: Report) -> str:
 
 def _legend(names: Sequence[str]) -> Iterator[str]:
     x: float = _LEFT
-    for name, (colour, marker) in [*zip(names, _STYLES, strict=False), ("no firewall", (_INK, None))]:
+    for name, (colour, marker) in [*_styled(names), ("no firewall", (_INK, None))]:
         yield _line((x, _LEGEND_Y), (x + 24, _LEGEND_Y), colour, 2, dashed=marker is None)
         if marker is not None:
             yield _mark(marker, x + 12, _LEGEND_Y, colour)
         yield _text(name, x + 32, _LEGEND_Y + 4)
         # How wide a text is only the viewer knows.
         x += 32 + len(name) * _CHARACTER + 25
+
+
+def _styled(names: Sequence[str]) -> list[tuple[str, tuple[str, str]]]:
+    return list(zip(names, itertools.cycle(_STYLES), strict=False))
 
 
 def _frame(shape: Shape, across: _Scale, up: _Scale) -> Iterator[str]:
@@ -132,7 +137,7 @@ def _curves(report: Report, shape: Shape, across: _Scale, up: _Scale) -> Iterato
     y = up.at(report.no_firewall)
     yield _line((across.start, y), (across.end, y), _INK, 2, dashed=True)
     # The first comes last, and so on top.
-    for name, (colour, marker) in reversed([*zip(report.firewalls, _STYLES, strict=False)]):
+    for name, (colour, marker) in reversed(_styled(report.firewalls)):
         places = [
             (across.at(figure.case.size), up.at(figure.fastest))
             for size in report.sizes(shape)
