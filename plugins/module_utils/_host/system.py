@@ -14,8 +14,13 @@ import subprocess
 import tempfile
 import typing as t
 
+from .._netlink import set_elements
+from .._netlink.messages import NetlinkError
 from . import links
 from .paths import LOCK_FILE
+
+if t.TYPE_CHECKING:
+    from .._render.ruleset import SetChange
 
 NFT_TIMEOUT = 120  # seconds; a million networks load in a tenth of that
 _STABLE = ("-s", "-n")  # no counters; numbers, not names that a file on the host may change
@@ -51,6 +56,14 @@ def _temporary_prefix(path: str) -> str:
     return f".{os.path.basename(path)}."
 
 
+@contextlib.contextmanager
+def _netlink_errors() -> t.Iterator[None]:
+    try:
+        yield
+    except NetlinkError as error:
+        raise HostError(str(error)) from error
+
+
 class Host(t.Protocol):
     """What the engine needs of a host."""
 
@@ -62,6 +75,12 @@ class Host(t.Protocol):
 
     def nft(self, script: str) -> None:
         """Run a script as one transaction. Raises HostError; then nothing of it has happened."""
+
+    def fill_set(self, table: str, name: str, version: int, elements: t.Iterable[str]) -> None:
+        """Add CIDRs to a set that no packet meets yet. Raises HostError; then some may be in it."""
+
+    def change_sets(self, table: str, changes: t.Iterable[SetChange]) -> None:
+        """Change sets in one transaction. Raises HostError; then nothing of it has happened."""
 
     def read(self, path: str) -> bytes | None:
         """A file's content; None where there is no such file."""
@@ -112,6 +131,16 @@ class LinuxHost:
     def nft(self, script: str) -> None:
         """See Host.nft."""
         self._run(["-f", "-"], script)
+
+    def fill_set(self, table: str, name: str, version: int, elements: t.Iterable[str]) -> None:
+        """See Host.fill_set."""
+        with _netlink_errors():
+            set_elements.fill(table, name, version, elements)
+
+    def change_sets(self, table: str, changes: t.Iterable[SetChange]) -> None:
+        """See Host.change_sets."""
+        with _netlink_errors():
+            set_elements.change(table, [set_elements.Change(*change) for change in changes])
 
     def _run(self, arguments: list[str], script: str = "") -> str:
         command = shutil.which("nft", path=SEARCH_PATH)
