@@ -96,7 +96,7 @@ class State:
 
     def _is_told_otherwise(self, record: Record) -> bool:
         """Whether it is the same table, listed by another version of nft: then the names must do."""
-        # Without a fingerprint the engine was killed in the middle of a change, and nothing can be vouched for.
+        # Without a fingerprint the engine was killed in the middle of a change: nothing is vouched for.
         if not record.fingerprint or nft_version(self.table) == record.nft:
             return False
         table = record.ruleset
