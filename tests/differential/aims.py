@@ -53,6 +53,7 @@ def aims(policy: model.HostPolicy) -> Callable[[Random], Aim]:
             for key in tier.policies
             # Also at those of staged policies, which must not decide.
             for rule in policy.policies[key].all_rules
+            for _unused in range(3 if _is_hard_to_hit(rule) else 1)
         ]
         if rules:
             targets += [lambda chance: _at_rule(policy, *chance.choice(rules), chance)] * 8
@@ -60,6 +61,11 @@ def aims(policy: model.HostPolicy) -> Callable[[Random], Aim]:
             targets += [lambda chance: _at_failsafe(policy.failsafes, tuple(interfaces), chance)] * 2
         targets.append(lambda chance: _at_discovery(tuple(interfaces), chance))
     return lambda chance: chance.choice(targets)(chance)
+
+
+def _is_hard_to_hit(rule: model.Rule) -> bool:
+    """Whether few of the packets that are aimed at the rule miss it by what it asks for alone."""
+    return bool(rule.icmp or rule.not_protocol or rule.ip_version)
 
 
 def governed(policy: model.HostPolicy) -> dict[str, model.Endpoint]:

@@ -45,7 +45,7 @@ NOTHING_ASKED: Final = frozenset(
 )
 # Rows that decide nothing, by what they say.
 NOTHING_DONE: Final = frozenset(
-    row for row in fields.rows() if row.startswith("Policy.staged") or row.endswith(": no rule")
+    row for row in fields.rows() if row == "Policy.staged" or row.endswith(": no rule")
 )
 
 
@@ -199,7 +199,7 @@ class _Witness:
         member = self._policy.policies[f"{rule.origin.kind}/{rule.origin.name}"]
         if member.staged is not None:
             if self._stops(rule, packet, enforced=True):
-                yield f"Policy.staged: {member.staged}"
+                yield "Policy.staged"
             return
         if self._stops(rule, packet):
             return
