@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-PACKAGES = ("_policy", "_render", "_host")
+PACKAGES = ("_policy", "_render", "_netlink", "_host")
 ROOT = "netpolicy_host"
 MODULE_UTILS = "ansible_collections.netpolicy.host.plugins.module_utils"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip file can date a member

@@ -67,9 +67,11 @@ class Kernel:
     """The host under test, in a network namespace of its own; a context manager.
 
     Its connections are tracked, and fragments put together before raw sees them; without `tracking` neither.
+    `nft` is the command of the host's nft. An older one cannot always read what a newer one has written.
     """
 
-    def __init__(self, *, tracking: bool = True) -> None:
+    def __init__(self, nft: Sequence[str] = ("nft",), *, tracking: bool = True) -> None:
+        self._nft = nft
         self.tracking = tracking
         self._open = ExitStack()
         self._injectors: dict[str, socket.socket] = {}
@@ -130,15 +132,21 @@ class Kernel:
             Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
             network.apply([f"link set p{index} up" for index, _unused in _cables()])
 
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Processes started in the block by this thread run on the host."""
+        with self._host.entered():
+            yield
+
     def nft(self, script: str) -> None:
         """Load a script, as `nft -f` does; CommandError with nft's message if the kernel refuses it."""
         with self._host.entered():
-            command.run(["nft", "-f", "-"], stdin=script)
+            command.run([*self._nft, "-f", "-"], stdin=script)
 
-    def listing(self) -> Mapping[str, Any] | None:
+    def listing(self, option: str = "--terse") -> Mapping[str, Any] | None:
         """Our table as `nft --json --terse list table` shows it; None where there is none."""
         with self._host.entered():
-            argv = ["nft", "--json", "--terse", "list", "table", ruleset.FAMILY, ruleset.TABLE]
+            argv = [*self._nft, "--json", option, "list", "table", ruleset.FAMILY, ruleset.TABLE]
             result = command.run(argv, check=False)
         if result.returncode == 0:
             listing: Mapping[str, Any] = json.loads(result.stdout)
@@ -205,7 +213,7 @@ class Kernel:
             send()
             self._send(_SENTINEL, last + 1)
         self._wait_for(last + 1)
-        seen = self._recorded("table", observer.TABLE)
+        seen = {stage: self._recorded(stage) for stage in stages}
         counted = {
             name: (value[0] - before[name][0], value[1] - before[name][1])
             for name, value in self._counters().items()
@@ -230,17 +238,19 @@ class Kernel:
     def _wait_for(self, sentinel: int) -> None:
         """Wait until the last packet of a batch has come; all others are through by then."""
         deadline = time.monotonic() + _PATIENCE
-        while sentinel not in self._recorded("set", observer.TABLE, observer.ARRIVED)[observer.ARRIVED]:
+        while sentinel not in self._recorded(observer.ARRIVED):
             if time.monotonic() > deadline:
                 raise LostError(f"the last packet of a batch did not arrive within {_PATIENCE} seconds")
             time.sleep(0.001)
 
-    def _recorded(self, kind: str, *name: str) -> dict[str, frozenset[int]]:
-        """The keys that a set of the observer, or each of its table, has recorded."""
+    def _recorded(self, stage: str) -> frozenset[int]:
+        """The keys that a stage of the observer has recorded."""
         with self._host.entered():
-            listing = json.loads(command.run(["nft", "--json", "list", kind, "inet", *name]).stdout)
-        found = [item["set"] for item in listing["nftables"] if "set" in item]
-        return {stage["name"]: frozenset(stage.get("elem", ())) for stage in found}
+            argv = [*self._nft, "--json", "list", "set", "inet", observer.TABLE, stage]
+            listing = json.loads(command.run(argv).stdout)
+        return frozenset(
+            key for item in listing["nftables"] if "set" in item for key in item["set"].get("elem", ())
+        )
 
     def _counters(self) -> dict[str, tuple[int, int]]:
         return ruleset.counters_in(self.listing() or {})

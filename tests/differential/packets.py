@@ -135,6 +135,12 @@ def ip_packets(sample: Sample, key: int) -> list[bytes]:
     return pieces if sample.piece is None else [pieces[sample.piece]]
 
 
+def ip_packet(sample: Sample, key: int) -> bytes:
+    """The one packet that is sent of a sample without cuts."""
+    (data,) = ip_packets(sample, key)
+    return data
+
+
 def judged_size(sample: Sample, *, reassembled: bool) -> int:
     """Bytes of the one packet that raw sees. `reassembled`: the kernel puts fragments together before."""
     if not reassembled:

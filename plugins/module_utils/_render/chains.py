@@ -23,8 +23,8 @@ _LOG_LEVEL = "info"  # as Calico's nftables plane has it
 class Chains:
     """Collects what one policy's table consists of, in an order in which each comes before its users."""
 
-    def __init__(self, policy: model.HostPolicy) -> None:
-        self._matches = Matches(policy)
+    def __init__(self, policy: model.HostPolicy, aliases: t.Mapping[str, str]) -> None:
+        self._matches = Matches(policy, aliases)
         self._settings = policy.settings
         self._counter_of: dict[str, str] = {}
         for member in policy.policies.values():

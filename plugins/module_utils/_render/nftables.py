@@ -23,15 +23,20 @@ from .tiers import tier_chain
 
 HOOKS = {model.INGRESS: ("prerouting", "iifname"), model.EGRESS: ("output", "oifname")}
 LOOPBACK = "lo"
+NO_ALIASES: t.Mapping[str, str] = {}
 
 # RFC 4861: valid neighbour discovery has hop limit 255, so it cannot come from beyond the link.
 NEIGHBOUR_DISCOVERY = "icmpv6 type { 133-137 } ip6 hoplimit 255 accept"
 LISTENER_DISCOVERY = "icmpv6 type { 130-132, 143 } accept"
 
 
-def render(policy: model.HostPolicy) -> ruleset.Ruleset:
-    """The table that enforces the policy's untracked part."""
-    chains = Chains(policy)
+def render(policy: model.HostPolicy, aliases: t.Mapping[str, str] = NO_ALIASES) -> ruleset.Ruleset:
+    """The table that enforces the policy's untracked part.
+
+    `aliases`: the names of sets in the kernel whose content has changed since they were named, by the name
+    that their content has now.
+    """
+    chains = Chains(policy, aliases)
     maps, bases = [], []
     for direction, (hook, key) in HOOKS.items():
         targets = _targets(chains, policy, direction)
