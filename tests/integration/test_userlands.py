@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.netpolicy.host.plugins.module_utils._host import paths
 from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables
-from tests.differential.compare import compare
+from tests.differential.compare import expected
 from tests.differential.kernel import Kernel
 from tests.differential.samples import samples
 from tests.lab import command
@@ -61,7 +61,8 @@ def machine(kernel: Kernel, nft: tuple[str, ...]) -> Iterator[Machine]:
 
 def assert_enforces(kernel: Kernel, policy: model.HostPolicy) -> None:
     tried = tuple(islice(samples(policy, Random(SEED)), PACKETS))
-    assert compare(policy, tried, kernel.observe(tried)).differences == (), f"NETPOLICY_SEED={SEED}"
+    differences = expected(policy, tried).differences(policy, kernel.observe(tried))
+    assert differences == (), f"NETPOLICY_SEED={SEED}"
 
 
 def test_it_loads_the_ruleset_as_text(kernel: Kernel, nft: tuple[str, ...]) -> None:
