@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from tests.differential.aims import DIRECTIONS, DISCOVERY, aims
-from tests.differential.known import LATER_FRAGMENTS_ARE_READ
 from tests.differential.packets import (
     EXTENSION_HEADERS,
     EXTENSIONS,
@@ -140,7 +139,7 @@ def _in_fragments(sample: Sample, chance: Random) -> Sample:
 def _one_fragment(sample: Sample, chance: Random) -> Sample:
     # Behind the one extension header that may be part of what is cut, the first fragment shows ports.
     cuts = chance.choice(_CUTS if sample.version == 4 else _CUTS[1:])
-    piece = 0 if LATER_FRAGMENTS_ARE_READ else chance.choice((0, 1, len(cuts)))
+    piece = chance.choice((0, 1, len(cuts)))
     if piece and sample.version == 6:
         # Else a later fragment does not say what protocol it is of; see test_unreadable.
         if sample.protocol in _WALKED:

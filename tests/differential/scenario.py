@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables, ruleset
 from tests.differential.compare import expected
-from tests.differential.known import without_known
 from tests.differential.policies import changed, parts
 from tests.differential.samples import samples
 from tests.lab.command import CommandError
@@ -52,7 +51,7 @@ def scenario(chance: Random, packets: int, *, reassembled: bool) -> tuple[Step, 
     state: Parts | None = None
     for _unused in range(chance.randint(1, MAX_STEPS)):
         state = parts(chance) if state is None else changed(chance, state)
-        policy = without_known(state.host_policy())
+        policy = state.host_policy()
         how = chance.choice(_LATER if steps else _FIRST)
         tried = islice(samples(policy, chance, reassembled=reassembled), packets)
         steps.append(Step(policy, how, tuple(tried)))

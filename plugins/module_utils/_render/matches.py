@@ -32,14 +32,17 @@ class Known:
     """What is certain of all packets that come to a rule, so that it need not ask for it.
 
     `ports` is the range that the port of side `key` (SPORT or DPORT) is in; without it nothing is known.
+    `is_later_fragment`: what stands where ports would be is not the beginning of a transport header.
     """
 
     protocol: int | None = None
     key: str = DPORT
     ports: model.PortRange | None = None
+    is_later_fragment: bool = False
 
 
 ANYTHING = Known()
+LATER_FRAGMENT = Known(is_later_fragment=True)
 
 
 def sides(rule: model.Rule) -> tuple[tuple[str, model.Side], ...]:
@@ -70,6 +73,8 @@ class Matches:
         """
         if _asks_for_icmp(rule) and rule.protocol not in (None, *model.ICMP_PROTOCOLS):
             # Nothing matches, and nft 0.9.8 dies when it lists a part of a header it knows nothing of.
+            return []
+        if _asks_for_icmp(rule) and known.is_later_fragment:
             return []
         return [
             " ".join(part for part in (*addresses, *protocol, *_icmp(rule), *ports) if part)
@@ -110,7 +115,11 @@ class Matches:
             if not (side.ports or side.named_ports or side.not_ports):
                 yield ""
             return
-        excluded = [f"th {key} != {_port_list(side.not_ports)}"] if side.not_ports else []
+        if known.is_later_fragment:
+            if side == model.Side(side.sets, not_sets=side.not_sets):
+                yield ""
+            return
+        excluded = [_excluded(key, side.not_ports)] if side.not_ports else []
         excluded += [
             f"{self._endpoint(key, family)} != @{self._port_set(name, family)}"
             for name in side.not_named_ports
@@ -216,6 +225,13 @@ def port_text(ports: model.PortRange) -> str:
     """A range of ports as nft reads it."""
     first, last = ports
     return str(first) if first == last else f"{first}-{last}"
+
+
+def _excluded(key: str, ports: tuple[model.PortRange, ...]) -> str:
+    if len(ports) == 1 and ports[0][0] == ports[0][1]:
+        # nft makes one comparison of two of single ports, and that excludes only those that have both.
+        return f"th {key} & 0xffff != {ports[0][0]}"
+    return f"th {key} != {_port_list(ports)}"
 
 
 def _port_list(ports: t.Iterable[model.PortRange]) -> str:

@@ -20,7 +20,7 @@ import typing as t
 
 from .._policy import model
 from . import dispatch
-from .matches import ANYTHING, DPORT, SPORT, Known, asks_for_ports, port_text, sides
+from .matches import ANYTHING, DPORT, LATER_FRAGMENT, SPORT, Known, asks_for_ports, port_text, sides
 
 if t.TYPE_CHECKING:
     from .chains import Chains
@@ -36,6 +36,12 @@ MIN_BLOCK = 2
 def tier_chain(chains: Chains, policy: model.HostPolicy, tier: model.Tier, direction: str) -> str:
     """The name of the chain that judges a tier's packets of one direction."""
     return _Tier(chains, policy, tier, direction).chain()
+
+
+def fragments_chain(chains: Chains, policy: model.HostPolicy, tier: model.Tier, direction: str) -> str | None:
+    """The name of the chain that judges a tier's later fragments; None where none of its rules can."""
+    statements = chains.rules(policy.tier_rules(tier, direction), tier.name, LATER_FRAGMENT)
+    return chains.add(f"raw-{direction}-tier-{tier.name}-fragments", statements) if statements else None
 
 
 class _Tier:
