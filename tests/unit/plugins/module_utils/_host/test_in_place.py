@@ -80,12 +80,13 @@ def test_what_changes_in_large_sets_alone_is_changed_where_it_is():
     enforce(host, BASE)
     before = set(host.ours)
     host.scripts.clear()
-    plan = enforce(host, guarded([*range(1, 10), 20, 21], range(100, 110)))
+    wanted = guarded([*range(1, 10), 20, 21], range(100, 110))
+    plan = enforce(host, wanted)
     assert changes_of(plan) == [((net(20), net(21)), (net(0),))]
     assert len(host.scripts) == 1
     assert set(host.ours) == before
-    assert meaning(host) == as_installed_at_once(plan.policy)
-    assert not transaction.plan(state.read_state(host), plan.policy, ENGINE).steps
+    assert meaning(host) == as_installed_at_once(wanted)
+    assert not transaction.plan(state.read_state(host), wanted, ENGINE).steps
 
 
 def test_several_sets_change_in_one_transaction():
