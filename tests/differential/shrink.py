@@ -55,10 +55,6 @@ def _simpler(steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
 
 
 def _simpler_step(step: Step) -> Iterator[Step]:
-    if len(step.samples) > 1:
-        half = len(step.samples) // 2
-        yield replace(step, samples=step.samples[:half])
-        yield replace(step, samples=step.samples[half:])
     for samples in _without_one(step.samples):
         yield replace(step, samples=samples)
     for policy in _simpler_policy(step.policy):
@@ -147,5 +143,10 @@ def _each(members: tuple[T, ...], simpler: Callable[[T], Iterator[T]]) -> Iterat
 
 
 def _without_one(members: tuple[T, ...]) -> Iterator[tuple[T, ...]]:
+    """The members without one of them; of many, first without one half of them."""
+    half = len(members) // 2
+    if half > 1:
+        yield members[:half]
+        yield members[half:]
     for index in range(len(members)):
         yield members[:index] + members[index + 1 :]

@@ -20,7 +20,7 @@ from tests.differential.samples import samples
 from tests.lab import command
 from tests.load.guarded import policies
 from tests.machine import requests, snapshot
-from tests.machine.examples import CONTRADICTORY
+from tests.machine.examples import CONTRADICTORY, LARGE
 from tests.machine.machine import Machine
 from tests.machine.userland import RELEASES, UnavailableError, nft_command
 
@@ -108,13 +108,37 @@ def by_hand(kernel: Kernel) -> Iterator[str]:
             break
 
 
-def test_a_host_whose_nft_becomes_another_keeps_its_policy(kernel: Kernel, machine: Machine) -> None:
+def keeps(kernel: Kernel, machine: Machine, policy: model.HostPolicy) -> None:
+    """The policy that this machine's nft has installed is to the other one the same."""
     with Machine(kernel.entered) as before:
-        for policy in POLICIES:
-            requests.answer(before, requests.apply(policy))
-            for directory in (paths.CONFIG_DIRECTORY, paths.ENGINE_DIRECTORY):
-                shutil.rmtree(machine.path(directory), ignore_errors=True)
-                shutil.copytree(before.path(directory), machine.path(directory))
-            assert requests.answer(machine, requests.INFO)["drift"] == []
-            assert requests.answer(machine, requests.apply(policy))["changed"] is False
-            assert requests.answer(machine, requests.INFO)["drift"] == []
+        requests.answer(before, requests.apply(policy))
+        for directory in (paths.CONFIG_DIRECTORY, paths.ENGINE_DIRECTORY):
+            shutil.rmtree(machine.path(directory), ignore_errors=True)
+            shutil.copytree(before.path(directory), machine.path(directory))
+    assert requests.answer(machine, requests.INFO)["drift"] == []
+    assert requests.answer(machine, requests.apply(policy))["changed"] is False
+    assert requests.answer(machine, requests.INFO)["drift"] == []
+
+
+def dispatches(policy: model.HostPolicy) -> bool:
+    """Whether its table finds rules by port."""
+    return "port vmap {" in nftables.text(policy)
+
+
+def test_a_host_whose_nft_becomes_another_keeps_its_policy(
+    kernel: Kernel, machine: Machine, nft: tuple[str, ...]
+) -> None:
+    for policy in POLICIES:
+        if not (dispatches(policy) and "bullseye" in nft[0]):
+            keeps(kernel, machine, policy)
+
+
+def test_that_policy_may_find_its_rules_by_port(
+    kernel: Kernel, machine: Machine, nft: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    if "bullseye" in nft[0]:
+        reason = "nft 0.9.8 dies of a map from ports to verdicts that a newer one has written"
+        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason))
+    assert dispatches(LARGE)
+
+    keeps(kernel, machine, LARGE)

@@ -13,26 +13,23 @@ from ipaddress import ip_address
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
-
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.module_utils._policy.verdict import raw
-from tests.differential.kernel import INTERFACES
+from tests.differential.aims import governed
+from tests.differential.known import without_known
 from tests.differential.packets import Sample
-from tests.differential.policies import SET_NAMES, Parts, changed_parts, parts
+from tests.differential.policies import Parts, changed, parts, tidy
+from tests.differential.pools import INTERFACES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from hypothesis.strategies import DrawFn
+    from collections.abc import Iterator, Mapping, Sequence
 
 INTERFACE: Final = INTERFACES[0]
 # Of each kind one network for each IP version; addresses for documentation (RFC 5737, RFC 3849).
 DENIED_NETWORKS: Final = ("203.0.113.64/26", "2001:db8:dead::/48")
 ALLOWED_NETWORKS: Final = ("203.0.113.128/26", "2001:db8:cafe::/48")
 _DENIED_PORT, _ALLOWED_PORT = 5353, 11211
-# Policies in a row that are made one from the other; longer rows would be too much for hypothesis to draw.
+# Policies in a row that are made one from the other.
 _ROW = 3
 
 
@@ -104,43 +101,24 @@ def policies(number: int, of: int) -> list[model.HostPolicy]:
     """So many policies `of` a seed, most made from the one before, and none like it."""
     chance = Random(of)
     found: list[model.HostPolicy] = []
+    guard = chance.choice(_GUARDS)
+    members = _members(chance)
     while len(found) < number:
-        guard = chance.choice(_GUARDS)
-        for row in _rows(-(-number // _ROW), chance.getrandbits(32)):
-            for member in row:
-                if chance.random() < 0.3:
-                    guard = chance.choice(_GUARDS)
-                policy = _guarded(member, guard, chance)
-                if not found or found[-1].digest != policy.digest:
-                    found.append(policy)
-    return found[:number]
+        if chance.random() < 0.3:
+            guard = chance.choice(_GUARDS)
+        policy = _guarded(next(members), guard, chance)
+        if not found or found[-1].digest != policy.digest:
+            found.append(policy)
+    return found
 
 
-def _rows(number: int, of: int) -> list[tuple[Parts, ...]]:
-    drawn: list[tuple[Parts, ...]] = []
-
-    @seed(of)
-    @settings(
-        max_examples=number,
-        database=None,
-        deadline=None,
-        phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(_row())
-    def draw(row: tuple[Parts, ...]) -> None:
-        drawn.append(row)
-
-    draw()
-    return drawn
-
-
-@st.composite
-def _row(draw: DrawFn) -> tuple[Parts, ...]:
-    row = [draw(parts())]
-    for _unused in range(_ROW - 1):
-        row.append(draw(changed_parts(row[-1])))
-    return tuple(row)
+def _members(chance: Random) -> Iterator[Parts]:
+    while True:
+        member = parts(chance)
+        yield member
+        for _unused in range(_ROW - 1):
+            member = changed(chance, member)
+            yield member
 
 
 def _guarded(member: Parts, guard: _Guard, chance: Random) -> model.HostPolicy:
@@ -148,7 +126,7 @@ def _guarded(member: Parts, guard: _Guard, chance: Random) -> model.HostPolicy:
 
     Failsafes that would decide before it are left out.
     """
-    plain = _renamed(member.host_policy())
+    plain = tidy(_found_by_name(without_known(member.host_policy())))
     failsafes = plain.failsafes
     for _unused in range(8):
         wanted = _with_guard(replace(plain, failsafes=failsafes), guard, chance)
@@ -175,8 +153,8 @@ def keeps_the_promise(policy: model.HostPolicy) -> bool:
 def _with_guard(plain: model.HostPolicy, guard: _Guard, chance: Random | None) -> model.HostPolicy:
     """The guard's two policies somewhere among those of the interface's endpoint; without chance, first."""
     members = [_policy(name, rules) for name, rules in zip(("guard-1", "guard-2"), guard, strict=True)]
-    endpoints = {endpoint.interface: endpoint for endpoint in plain.endpoints}
-    endpoint = endpoints.get(INTERFACE) or model.Endpoint(f"host-{INTERFACE}", INTERFACE)
+    endpoint = governed(plain).get(INTERFACE) or model.Endpoint(f"guarded-{INTERFACE}", INTERFACE)
+    endpoints = {each.name: each for each in plain.endpoints}
     tiers = [model.Tier("guard", ()), *endpoint.untracked]
     place = 0, 0
     for member in members:
@@ -188,7 +166,7 @@ def _with_guard(plain: model.HostPolicy, guard: _Guard, chance: Random | None) -
     guarded = replace(endpoint, untracked=tuple(tier for tier in tiers if tier.policies))
     return replace(
         plain,
-        endpoints=tuple({**endpoints, INTERFACE: guarded}.values()),
+        endpoints=tuple({**endpoints, endpoint.name: guarded}.values()),
         policies={**plain.policies, **{member.key: member for member in members}},
         sets={**plain.sets, **_sets_of(members)},
     )
@@ -215,29 +193,10 @@ def _sets_of(members: Sequence[model.Policy]) -> Mapping[str, model.AddressSet]:
     return {name: _SETS[name] for member in members for rule in member.all_rules for name in rule.all_sets}
 
 
-def _renamed(policy: model.HostPolicy) -> model.HostPolicy:
-    """The policy with names of sets as they are in requests; what users call a set is its text."""
-    names = {name: f"set-{index}" for index, name in enumerate(SET_NAMES)}
-
-    def side(before: model.Side) -> model.Side:
-        return replace(
-            before,
-            sets=tuple(names[name] for name in before.sets),
-            not_sets=tuple(names[name] for name in before.not_sets),
-        )
-
-    def listed(rules: tuple[model.Rule, ...] | None) -> tuple[model.Rule, ...] | None:
-        if rules is None:
-            return None
-        return tuple(
-            replace(rule, source=side(rule.source), destination=side(rule.destination)) for rule in rules
-        )
-
+def _found_by_name(policy: model.HostPolicy) -> model.HostPolicy:
+    """The policy without endpoints that are found by addresses: the hosts of tests have others."""
     return replace(
         policy,
-        policies={
-            key: replace(member, ingress=listed(member.ingress), egress=listed(member.egress))
-            for key, member in policy.policies.items()
-        },
-        sets={names[name]: each for name, each in policy.sets.items()},
+        endpoints=tuple(each for each in policy.endpoints if each.interface is not None),
+        interfaces={},
     )

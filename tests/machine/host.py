@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.differential.kernel import Fate, Kernel
+from tests.differential.kernel import Kernel
 from tests.machine import requests, snapshot
 from tests.machine.examples import telling_samples
 from tests.machine.machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from tests.differential.observer import Fate
 
 _SAMPLES = telling_samples(12)
 
