@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.module_utils._policy.verdict import raw
 from tests.differential.aims import governed
-from tests.differential.known import without_known
 from tests.differential.packets import Sample
 from tests.differential.policies import Parts, changed, parts, tidy
 from tests.differential.pools import INTERFACES
@@ -126,7 +125,7 @@ def _guarded(member: Parts, guard: _Guard, chance: Random) -> model.HostPolicy:
 
     Failsafes that would decide before it are left out.
     """
-    plain = tidy(_found_by_name(without_known(member.host_policy())))
+    plain = tidy(_found_by_name(member.host_policy()))
     failsafes = plain.failsafes
     for _unused in range(8):
         wanted = _with_guard(replace(plain, failsafes=failsafes), guard, chance)
