@@ -14,12 +14,18 @@ import platform
 import sys
 from typing import TYPE_CHECKING
 
-from . import apply, compiling, rules, sets
+from . import apply, compiling, elements, rules, sets
 
 if TYPE_CHECKING:
     from .measure import Row
 
-BENCHMARKS = {"compile": compiling.rows, "rules": rules.rows, "sets": sets.rows, "apply": apply.rows}
+BENCHMARKS = {
+    "compile": compiling.rows,
+    "rules": rules.rows,
+    "sets": sets.rows,
+    "elements": elements.rows,
+    "apply": apply.rows,
+}
 
 
 def main() -> int:

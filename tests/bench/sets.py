@@ -8,14 +8,13 @@ import ipaddress
 import multiprocessing
 import random
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.kinds import parse_all
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resolve import Resolver
 
-from .measure import Row, fastest
+from .measure import Row, fastest, measured
 from .rules import load, render
 from .workload import Resource, endpoint, network_set, policy
 
@@ -83,13 +82,5 @@ def _peak(size: int) -> float:
 
 def _peak_here(size: int) -> float:
     resources = _resources(_scattered(size))
-    status = Path("/proc/self/status")
-    # The peak of a new process is that of the one it comes from, until it is reset (man 5 proc).
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _kilobytes(status.read_text(), "VmRSS")
-    _compile(resources)
-    return (_kilobytes(status.read_text(), "VmHWM") - before) / 1024
-
-
-def _kilobytes(status: str, name: str) -> int:
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name))
+    _seconds, memory = measured(partial(_compile, resources))
+    return memory

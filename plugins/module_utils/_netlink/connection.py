@@ -114,15 +114,15 @@ class Netlink:
         self._sequence = itertools.count(last + 2)
         self._settle(data, last, what)
 
-    def dump(self, message: Message, what: str) -> t.Iterator[bytes]:
+    def dump(self, message: Message, what: str) -> t.Generator[bytes, None, None]:
         """Ask for all objects of a kind; yield the body of each message of the answer as it is read.
 
         Of a dump of a million objects no more than a part of 64 KiB is in memory. It has a socket of its own,
         so requests may be made in between, and it may be left unfinished.
 
-        Raises NetlinkError. Its errno is EINTR where objects were added or removed while they were listed, so
-        that what has been yielded may lack some and have others twice: start again. (nftables says so;
-        conntrack never does.)
+        Raises NetlinkError. Its errno is EINTR where the kernel says that objects were added or removed while
+        it listed them: what has been yielded may lack some and have others twice, so start again. It does not
+        say so of everything, not of the connection table, say.
         """
         sequence = next(self._sequence)
         with contextlib.closing(_open(self._protocol)) as own:

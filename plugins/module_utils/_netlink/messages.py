@@ -51,6 +51,7 @@ _FLAGS = struct.Struct("=H")
 _FLAGS_AT = 6  # of nlmsg_flags in the header
 
 HEADER_SIZE = _HEADER.size
+ATTRIBUTE_HEADER_SIZE = _ATTRIBUTE.size
 NFNETLINK_HEADER_SIZE = _NFGENMSG.size
 MAX_ATTRIBUTE = 0xFFFF  # the length of an attribute, its header included, has 16 bits
 
@@ -105,7 +106,7 @@ class Verdict(t.NamedTuple):
 
 def attribute(kind: int, value: Bytes) -> bytes:
     """An attribute, padded to the next one. Raises struct.error where the value is too long for any."""
-    return b"".join((_ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind), value, _padding(value)))
+    return b"".join((_ATTRIBUTE.pack(ATTRIBUTE_HEADER_SIZE + len(value), kind), value, _padding(value)))
 
 
 def string(kind: int, value: str) -> bytes:
@@ -125,12 +126,12 @@ def attributes(data: Bytes, start: int = 0, end: int | None = None) -> t.Iterato
     """
     end = len(data) if end is None else end
     while start < end:
-        if end - start < _ATTRIBUTE.size:
+        if end - start < ATTRIBUTE_HEADER_SIZE:
             raise ValueError(f"{end - start} bytes are no netlink attribute")
         length, kind = _ATTRIBUTE.unpack_from(data, start)
-        if not _ATTRIBUTE.size <= length <= end - start:
+        if not ATTRIBUTE_HEADER_SIZE <= length <= end - start:
             raise ValueError(f"a netlink attribute of {length} bytes, where {end - start} are left")
-        yield kind & _NLA_TYPE_MASK, start + _ATTRIBUTE.size, start + length
+        yield kind & _NLA_TYPE_MASK, start + ATTRIBUTE_HEADER_SIZE, start + length
         start += _aligned(length)
 
 
