@@ -12,7 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.netpolicy.host.plugins.module_utils._host.provenance import Extent
-from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables
+from ansible_collections.netpolicy.host.plugins.module_utils._render import lacks
 from ansible_collections.netpolicy.host.plugins.plugin_utils import _artefact
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico import collect as collecting
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.definitions import (
@@ -65,7 +65,7 @@ class ActionModule(ActionBase):
         warnings = collected.warnings + resolver.findings()
         warnings += [
             Finding(lack.kind, lack.name, lack.path, f"{lack.what}: {UNENFORCED}")
-            for lack in nftables.unenforced(resolver.every_kind_of_endpoint)
+            for lack in lacks.unenforced(resolver.every_kind_of_endpoint)
         ]
         for finding in warnings:
             self._display.warning(str(finding))

@@ -11,6 +11,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import packet as packets
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import read
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import verdict as evaluator
+from ansible_collections.netpolicy.host.plugins.module_utils._render import lacks
 from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables as renderer
 
 
@@ -28,7 +29,7 @@ def nftables(policy: t.Any) -> str:
         wanted = read.from_dict(policy)
     except read.PolicyFormatError as error:
         raise AnsibleFilterError(f"netpolicy.host.nftables: {error}") from None
-    refusal = renderer.refusal(wanted)
+    refusal = lacks.refusal(wanted)
     if refusal is not None:
         raise AnsibleFilterError(
             f"netpolicy.host.nftables: this version enforces untracked policy only: {refusal}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.module_utils._policy.verdict import Verdict, raw
-from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables
+from ansible_collections.netpolicy.host.plugins.module_utils._render import counters
 from tests.differential.kernel import Fate
 from tests.differential.packets import ip_packet
 
@@ -55,7 +55,7 @@ def compare(policy: model.HostPolicy, samples: Sequence[Sample], seen: Observati
         if what is not None and _is_hooked(policy, sample):
             packets, size = said_of.get(what, (0, 0))
             said_of[what] = packets + 1, size + len(ip_packet(sample, 0))
-    counted = nftables.counted(policy, seen.counted)
+    counted = counters.counted(policy, seen.counted)
     passes = _passes(policy)
     branches["pass"] = sum(counted.rules[path][0] for path in passes)
     found = dict(counted.rules)

@@ -6,7 +6,7 @@ Pools of a few names, networks and ports make sets overlap, rules shadow each ot
 with the next, which is what a change from one to the other has to get right.
 
 Left out is what no resource can say: a rule or a failsafe has ports only with a protocol that has them, and
-two endpoints are never on one interface. And what nftables.unenforced names, which is refused before anything
+two endpoints are never on one interface. And what lacks.unenforced names, which is refused before anything
 is changed: policy that is not untracked, profiles, Log, named ports, endpoints without a named interface.
 """
 

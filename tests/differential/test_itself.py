@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
-from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables
+from ansible_collections.netpolicy.host.plugins.module_utils._render import chains, nftables
 from tests.differential.compare import compare
 from tests.differential.explore import explore
 from tests.differential.kernel import MAX_BATCH
@@ -162,7 +162,7 @@ def test_every_fault_in_a_table_shows(kernel, batches):
 
 
 def test_a_failing_scenario_is_made_small_and_told_whole(kernel, monkeypatch):
-    monkeypatch.setitem(nftables._ACTIONS, model.DENY, "accept")
+    monkeypatch.setitem(chains._DECISIONS, model.DENY, "accept")
 
     with pytest.raises(AssertionError) as caught:
         explore(kernel, 1, examples=60, packets=25)

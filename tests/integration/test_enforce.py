@@ -59,6 +59,16 @@ def resources(*, node: str = "server", ports: tuple[int, ...] = (12211,)) -> lis
     ]
 
 
+def rule_with(host: Host, text: str) -> tuple[str, str]:
+    """The chain and the handle of the first rule that has a text in it."""
+    chain = ""
+    for line in host.run("nft", "--handle", "list", "table", "inet", "netpolicy_host").stdout.splitlines():
+        chain = line.split()[1] if line.startswith("\tchain ") else chain
+        if line.startswith("\t\t") and text in line:
+            return chain, line.rsplit("# handle ", 1)[1]
+    raise AssertionError(f"no rule with {text}")
+
+
 def inventory(lab: Lab, members: list[dict[str, Any]], **options: Any) -> str:
     # From one test to the next the hosts lose what they like: test_shrink_guard.py tells what else happens.
     variables = {"netpolicy_resources": members, "netpolicy_shrink_limit": 100}
@@ -240,10 +250,24 @@ class TestDrift:
         site(lab, path).check()
         whole = table(lab["server"])
         lab["server"].run("nft", "flush", "chain", "inet", "netpolicy_host", "raw-prerouting")
-        assert info(lab, path)["drift"] == ["the table was changed by something else"]
+        (drift,) = info(lab, path)["drift"]
+        assert re.fullmatch("'iifname vmap @.*' is missing from chain raw-prerouting, or was changed", drift)
         run = site(lab, path, "--diff").check()
         assert run.stats["server"].changed == 1
-        assert "-(the table was changed by something else)" in run.stdout
+        assert f"-({drift})" in run.stdout
+        assert table(lab["server"]) == whole
+
+    def test_a_rule_taken_out_by_hand_is_named(self, lab: Lab) -> None:
+        path = inventory(lab, resources())
+        site(lab, path).check()
+        whole = table(lab["server"]) or []
+        chain, handle = rule_with(lab["server"], "GlobalNetworkPolicy/untracked/ingress/")
+        lab["server"].run("nft", "delete", "rule", "inet", "netpolicy_host", chain, "handle", handle)
+        (drift,) = info(lab, path)["drift"]
+        assert re.fullmatch(
+            rf"GlobalNetworkPolicy/untracked/ingress/\d is missing from chain {chain}, or was changed", drift
+        )
+        assert site(lab, path).check().stats["server"].changed == 1
         assert table(lab["server"]) == whole
 
     def test_an_interface_taken_out_of_the_dispatch_is_noticed(self, lab: Lab) -> None:
@@ -252,7 +276,7 @@ class TestDrift:
         whole = table(lab["server"]) or []
         name = next(line.split()[1] for line in whole if line.startswith("\tmap raw-ingress"))
         lab["server"].run("nft", "delete", "element", "inet", "netpolicy_host", name, '{ "eth0" }')
-        assert info(lab, path)["drift"] == ["the table was changed by something else"]
+        assert info(lab, path)["drift"] == [f"map {name} was changed"]
         assert site(lab, path).check().stats["server"].changed == 1
         assert table(lab["server"]) == whole
 
@@ -266,7 +290,7 @@ class TestDrift:
         whole = table(lab["server"]) or []
         name = next(line.split()[1] for line in whole if line.startswith("\tset set4"))
         lab["server"].run("nft", "flush", "set", "inet", "netpolicy_host", name)
-        assert info(lab, path)["drift"] == ["the table was changed by something else"]
+        assert info(lab, path)["drift"] == [f"set {name} was changed"]
         assert site(lab, path).check().stats["server"].changed == 1
         assert table(lab["server"]) == whole
 

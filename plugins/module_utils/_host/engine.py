@@ -27,7 +27,7 @@ import traceback
 import typing as t
 
 from .._policy import model, read
-from .._render import nftables
+from .._render import lacks
 from . import guard, information, provenance, state, tracked_flows, transaction
 from .system import Host, HostError, LinuxHost
 from .transaction import EngineFile
@@ -84,7 +84,7 @@ def _run(request: Request) -> guard.Run:
 
 def _refuse_in_part(wanted: model.HostPolicy) -> None:
     """A policy in force in part lets through what its author believes denied, or the other way round."""
-    refusal = nftables.refusal(wanted)
+    refusal = lacks.refusal(wanted)
     if refusal is not None:
         raise HostError(f"this version enforces untracked policy only; nothing was changed: {refusal}")
 

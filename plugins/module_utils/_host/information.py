@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from .._policy import model
-from .._render import nftables, ruleset
+from .._render import counters, ruleset
 from . import provenance, state
 
 
@@ -16,12 +16,12 @@ def information(current: state.State) -> dict[str, t.Any]:
     """The state as plain data; the shape is part of the public contract (module policy_info)."""
     record = current.record
     policy = None if record is None else record.policy
-    counters = {} if current.table is None else ruleset.counters_in(current.table.json)
+    amounts = {} if current.table is None else ruleset.counters_in(current.table.json)
     return {
         "digest": None if record is None else record.digest,
         "installed": None if record is None else _installed(record),
         "drift": list(current.drift),
-        **_counted(policy, counters),
+        **_counted(policy, amounts),
         "notes": [
             *current.notes,
             *([] if policy is None else state.endpoint_notes(policy, current.interfaces)),
@@ -46,11 +46,11 @@ def _installed(record: state.Record) -> dict[str, t.Any]:
 
 
 def _counted(
-    policy: model.HostPolicy | None, counters: t.Mapping[str, tuple[int, int]]
+    policy: model.HostPolicy | None, amounts: t.Mapping[str, counters.Amount]
 ) -> dict[str, list[dict[str, t.Any]]]:
     if policy is None:
         return {"counters": [], "failsafe_counters": []}
-    counted = nftables.counted(policy, counters)
+    counted = counters.counted(policy, amounts)
     rules = [rule for member in policy.policies.values() for rule in member.all_rules]
     return {
         "counters": [
@@ -69,6 +69,6 @@ def _counted(
     }
 
 
-def _amount(amount: tuple[int, int]) -> dict[str, int]:
+def _amount(amount: counters.Amount) -> dict[str, int]:
     packets, size = amount
     return {"packets": packets, "bytes": size}

@@ -11,8 +11,8 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._policy import model, read
-from .._render import nftables, ruleset
-from . import provenance
+from .._render import lacks, nftables, ruleset
+from . import drift, provenance
 from .paths import CONFIG_DIRECTORY, ENGINE_DIRECTORY, POLICY_FILE
 from .system import Damaged, Host, HostError, Listing, NftMissing
 
@@ -43,6 +43,8 @@ class Record:
     """Whether the fingerprint covers the elements of sets: another engine may decide that otherwise."""
     provenance: Provenance | None = None
     """None where an engine that did not know of it yet wrote the record."""
+    prints: drift.Prints | None = None
+    """Of the lines of that table; None without one, or where an engine that did not keep them wrote it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,10 @@ class State:
             return ("the table is missing",)
         if fingerprint(self.table) == self.record.fingerprint or self._is_told_otherwise(self.record):
             return ()
-        return ("the table was changed by something else",)
+        told: list[str] = []
+        if self.record.prints is not None and nft_version(self.table) == self.record.nft:
+            told = drift.differences(self.record.prints, self.table.text, self.record.policy)
+        return tuple(told) or ("the table was changed by something else",)
 
     def _is_told_otherwise(self, record: Record) -> bool:
         """Whether it is the same table, listed by another version of nft: then the names must do."""
@@ -82,7 +87,7 @@ class State:
             self.table is not None
             and nft_version(self.table) != record.nft
             and record.policy is not None
-            and not nftables.unenforced(record.policy)
+            and not lacks.unenforced(record.policy)
             and self.names == ruleset.names(nftables.render(record.policy))
         )
 
@@ -193,13 +198,24 @@ def _record(content: bytes) -> Record:
             raise TypeError(f"{key}: found {value!r}, expected a string")
     whole = data["whole"] is True
     origin = provenance.from_dict(data["provenance"]) if "provenance" in data else None
+    prints = _prints(data.get("prints"))
     if data["policy"]["format"] != model.FORMAT:
-        return Record(policy=None, whole=whole, provenance=origin, **texts)
+        return Record(policy=None, whole=whole, provenance=origin, prints=prints, **texts)
     policy = read.from_dict(data["policy"])
     if policy.digest != texts["digest"]:
         # Whoever asks by digest whether the policy is there must get the policy of that digest.
         raise ValueError("the policy is not the one that was installed")
-    return Record(policy=policy, whole=whole, provenance=origin, **texts)
+    return Record(policy=policy, whole=whole, provenance=origin, prints=prints, **texts)
+
+
+def _prints(value: t.Any) -> drift.Prints | None:
+    """As they were kept; what is not of that form vouches for nothing."""
+    if not isinstance(value, dict):
+        return None
+    whole = all(
+        isinstance(lines, list) and all(isinstance(line, str) for line in lines) for lines in value.values()
+    )
+    return value if whole else None
 
 
 def record_content(
@@ -218,8 +234,9 @@ def record_content(
         "nft": nft_version(table),
         "applied": applied,
         "whole": has_few_elements(policy),
-        # Engines that do not know it pass it over: it needs no format of its own.
+        # Engines that do not know these pass them over: they need no format of their own.
         **({} if origin is None else {"provenance": provenance.to_dict(origin)}),
+        **({} if table is None else {"prints": drift.prints(table.text)}),
         "policy": model.to_dict(policy),
     }
     return f"{json.dumps(data, sort_keys=True, indent=1)}\n".encode()

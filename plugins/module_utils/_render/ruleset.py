@@ -23,20 +23,23 @@ from dataclasses import dataclass
 FAMILY = "inet"
 TABLE = "netpolicy_host"
 ELEMENTS_PER_LINE = 8
+INTERVALS = ("interval",)
+"""The flags of a set of address ranges."""
 
 
 @dataclass(frozen=True)
 class Set:
-    """An interval set of addresses: disjoint CIDRs of one family (`type`: ipv4_addr or ipv6_addr)."""
+    """A set: of disjoint CIDRs of one IP version with the flags INTERVALS, of exact elements without."""
 
     name: str
     type: str
     elements: tuple[str, ...]
+    flags: tuple[str, ...] = INTERVALS
 
     @property
     def settings(self) -> tuple[str, ...]:
         """What the set is, as `nft` reads it; its elements apart."""
-        return (f"type {self.type}", "flags interval")
+        return (f"type {self.type}", *([f"flags {','.join(self.flags)}"] if self.flags else []))
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -46,7 +49,7 @@ class Set:
 
 @dataclass(frozen=True)
 class InterfaceMap:
-    """A verdict map from interface name to the chain that judges its packets."""
+    """A verdict map from interface name to the verdict for its packets."""
 
     name: str
     elements: tuple[tuple[str, str], ...]
@@ -59,7 +62,7 @@ class InterfaceMap:
     @property
     def members(self) -> tuple[str, ...]:
         """Its elements, as `nft` reads them."""
-        return tuple(f'"{interface}" : goto {chain}' for interface, chain in self.elements)
+        return tuple(f'"{interface}" : {verdict}' for interface, verdict in self.elements)
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,9 @@ class Names:
 
 
 def content_name(label: str, *content: str) -> str:
-    """A name for an object of this content: readable label, then 40 bits of its hash."""
+    """A name for an object of this content: readable label, then 64 bits of its hash."""
     digest = hashlib.sha256("\n".join(content).encode()).hexdigest()
-    return f"{label}-{digest[:10]}"
+    return f"{label}-{digest[:16]}"
 
 
 def names(ruleset: Ruleset) -> Names:

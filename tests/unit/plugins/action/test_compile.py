@@ -221,7 +221,6 @@ def test_what_cannot_be_enforced_yet_is_compiled_and_told(site):
     )
     result = run(site)
     assert [(one["kind"], one["name"], one["path"]) for one in result["findings"]] == [
-        ("HostEndpoint", "web-1-*", "spec.interfaceName"),
         ("GlobalNetworkPolicy", "tracked", "spec.doNotTrack"),
     ]
     policy = read.from_dict(_artefact.read(Path(result["directory"]), "web-1").policy)

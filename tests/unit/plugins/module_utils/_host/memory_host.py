@@ -20,7 +20,7 @@ from ansible_collections.netpolicy.host.plugins.module_utils._host import system
 from ansible_collections.netpolicy.host.plugins.module_utils._netlink import conntrack, messages
 
 _MENTIONED = re.compile(
-    r'(?:jump|goto) (?P<chain>\S+)|@(?P<set>(?!th,)\S+)|counter name "(?P<counter>[^"]+)"'
+    r'(?:jump|goto) (?P<chain>[^\s,}]+)|@(?P<set>(?!th,)\S+)|counter name "(?P<counter>[^"]+)"'
 )
 _HOOK = re.compile(r"type filter hook (\w+) priority (\w+); policy accept;")
 _COMMENT = re.compile(r' comment "([^"]*)"$')
@@ -334,10 +334,11 @@ def _as_json(family: str, name: str, table: Table) -> list[dict[str, t.Any]]:
 
 
 def _as_text(family: str, name: str, table: Table, whole: bool) -> str:
-    """As nft writes it, in our own words: no counts, and elements of sets only if asked for."""
+    """As nft lays it out, in our own words: no counts, and elements of sets only if asked for."""
     lines = [f"table {family} {name} {{"]
     for object_name, one in table.items():
-        lines.append(f"{one.kind} {object_name} {{ {one.settings}")
-        lines += one.members if one.kind != "set" or whole else []
-        lines.append("}")
+        lines.append(f"\t{one.kind} {object_name} {{")
+        members = one.members if one.kind != "set" or whole else []
+        lines += [f"\t\t{line}" for line in (one.settings, *members) if line]
+        lines += ["\t}", ""]
     return "\n".join([*lines, "}", ""])

@@ -22,7 +22,7 @@ from ansible_collections.netpolicy.host.plugins.module_utils._host import (
 )
 from ansible_collections.netpolicy.host.plugins.module_utils._netlink import conntrack
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
-from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables
+from ansible_collections.netpolicy.host.plugins.module_utils._render import counters, lacks
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._host.memory_host import MemoryHost
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._policy import samples
 
@@ -132,13 +132,13 @@ def test_a_policy_that_cannot_be_read_is_refused_before_any_change(data):
 @pytest.mark.parametrize("has_nft", [False, True])
 def test_a_policy_that_could_be_enforced_in_part_only_is_refused_before_any_change(has_nft, check):
     whole = samples.sample()
-    found = nftables.unenforced(whole)
+    found = lacks.unenforced(whole)
     for host in (MemoryHost(), installed()):
         host.has_nft = has_nft
         before, effects = host.state(), host.effects
         assert apply(host, whole, check=check) == {
             "error": "this version enforces untracked policy only; nothing was changed: it cannot enforce "
-            f"{'; '.join(map(str, found[:5]))} and {len(found) - 5} more"
+            f"{'; '.join(map(str, found))}"
         }
         assert (host.state(), host.effects, host.locked) == (before, effects, False)
 
@@ -394,7 +394,7 @@ def test_information_of_a_host_without_policy():
 
 
 def counter(policy: model.HostPolicy, name: str, index: int) -> str:
-    names = nftables.counter_names(policy.policies[f"GlobalNetworkPolicy/{name}"])
+    names = counters.of_rules(policy.policies[f"GlobalNetworkPolicy/{name}"])
     return names[f"GlobalNetworkPolicy/{name}/ingress/{index}"]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.netpolicy.host.plugins.module_utils._host import paths, state, system, transaction
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
-from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables
+from ansible_collections.netpolicy.host.plugins.module_utils._render import counters, nftables
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._host.memory_host import MemoryHost
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._policy import samples
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._policy.samples import (
@@ -119,7 +120,7 @@ def test_counters_survive_the_change_of_other_rules():
     tcp = rule(protocol=model.TCP)
     old = samples.host([policy("web", [tcp, rule(protocol=model.UDP)])])
     new = samples.host([policy("web", [rule(model.DENY, protocol=model.ICMP), tcp])])
-    names = [nftables.counter_names(one.policies["GlobalNetworkPolicy/web"]) for one in (old, new)]
+    names = [counters.of_rules(one.policies["GlobalNetworkPolicy/web"]) for one in (old, new)]
     name = names[0]["GlobalNetworkPolicy/web/ingress/0"]
     assert name == names[1]["GlobalNetworkPolicy/web/ingress/1"]
     host = enforcing(old)
@@ -179,19 +180,26 @@ def test_other_files_in_the_engines_directory_go():
 # -- drift -------------------------------------------------------------------------------------------
 
 DRIFTS = {
-    "a rule was added": "add rule inet netpolicy_host raw-prerouting accept\n",
-    "a chain was emptied": "flush chain inet netpolicy_host raw-output\n",
-    "a chain was added": "add chain inet netpolicy_host mine\n",
-    "the table was deleted": "delete table inet netpolicy_host\n",
+    "a rule was added": (
+        "add rule inet netpolicy_host raw-prerouting accept\n",
+        "chain raw-prerouting has 'accept', which is not ours",
+    ),
+    "a chain was emptied": (
+        "flush chain inet netpolicy_host raw-output\n",
+        "'oifname vmap @.* is missing from chain raw-output, or was changed",
+    ),
+    "a chain was added": ("add chain inet netpolicy_host mine\n", "chain mine is not ours"),
+    "the table was deleted": ("delete table inet netpolicy_host\n", "the table is missing"),
 }
 
 
-@pytest.mark.parametrize("script", DRIFTS.values(), ids=DRIFTS)
+@pytest.mark.parametrize("script, told", DRIFTS.values(), ids=DRIFTS)
 @pytest.mark.parametrize("wanted", [WEB, DENY], ids=["the same policy", "another policy"])
-def test_drift_is_seen_shown_and_repaired(script, wanted):
+def test_drift_is_seen_shown_and_repaired(script, told, wanted):
     host = enforcing(WEB)
     host.nft(script)
     (drift,) = state.read_state(host).drift
+    assert re.fullmatch(told, drift)
     plan = enforce(host, wanted)
     assert plan.changed
     assert len(plan.steps) <= 2
@@ -228,7 +236,7 @@ def test_drift_of_what_a_map_holds_is_seen():
         name for name in host.ours if name.startswith("raw-ingress-") and host.ours[name].kind == "map"
     )
     host.ours[name].members.clear()
-    assert state.read_state(host).drift == ("the table was changed by something else",)
+    assert state.read_state(host).drift == (f"map {name} was changed",)
     enforce(host, WEB)
     assert_enforces(host, WEB)
 
@@ -286,6 +294,7 @@ def with_record(content: bytes) -> MemoryHost:
     return host
 
 
+OPTIONAL = ("whole", "prints")
 UNREADABLE = {
     "empty": b"",
     "broken": b"{",
@@ -295,8 +304,12 @@ UNREADABLE = {
     "deep": b"[" * 100000,
     "of an older format": json.dumps({**RECORD, "format": 0}).encode(),
     "of another digest": json.dumps({**RECORD, "digest": "0" * 64}).encode(),
-    **{f"{key} null": json.dumps({**RECORD, key: None}).encode() for key in RECORD if key != "whole"},
-    **{f"{key} missing": json.dumps(samples.without(RECORD, (key,))).encode() for key in RECORD},
+    **{f"{key} null": json.dumps({**RECORD, key: None}).encode() for key in RECORD if key not in OPTIONAL},
+    **{
+        f"{key} missing": json.dumps(samples.without(RECORD, (key,))).encode()
+        for key in RECORD
+        if key != "prints"
+    },
 }
 
 
@@ -493,7 +506,7 @@ def test_an_addition_that_cannot_be_taken_back_is_told_with_the_first_error():
 
 def test_a_repair_that_fails_leaves_the_table_as_it_was():
     host = enforcing(WEB)
-    host.nft(DRIFTS["a rule was added"])
+    host.nft(DRIFTS["a rule was added"][0])
     before = host.state()
     fail_from_now(host, 0)
     with pytest.raises(system.HostError, match="busy"):

@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model, read
-from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables, ruleset
+from ansible_collections.netpolicy.host.plugins.module_utils._render import counters, lacks, nftables, ruleset
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._host.memory_host import MemoryHost
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._policy import samples
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._policy.samples import (
@@ -157,7 +157,7 @@ def test_discovery_and_failsafes_come_before_the_tiers(direction, failsafes):
     deny = [rule(model.DENY)]
     judged = host([policy("a", deny, deny)], [policy("b", deny, deny)], failsafes=FAILSAFES)
     lines = endpoint_rules(judged, direction)
-    assert lines[:-2] == DISCOVERY + failsafes
+    assert lines[:-2] == [f'counter name "endpoint/node-eth0/{direction}"', *DISCOVERY, *failsafes]
     assert [re.sub(r"-\w+$", "", line) for line in lines[-2:]] == [
         f"jump raw-{direction}-tier-tier-0",
         f"jump raw-{direction}-tier-tier-1",
@@ -240,63 +240,47 @@ NOT_UNTRACKED = "GlobalNetworkPolicy web: spec.doNotTrack: policy that is not un
         ({"untracked": tiers("web")}, []),
         ({"untracked": tiers("web", "staged")}, []),
         ({"addresses": ("10.0.0.1",)}, []),
-        ({"interface": "*"}, ["HostEndpoint e: spec.interfaceName: an interface that is not named"]),
-        (
-            {"interface": None, "addresses": ("10.0.0.1",)},
-            ["HostEndpoint e: spec.interfaceName: an interface that is not named"],
-        ),
+        ({"interface": "*"}, []),
+        ({"interface": None, "addresses": ("10.0.0.1",)}, []),
         *(({list_: tiers("web")}, [NOT_UNTRACKED]) for list_ in ("pre_dnat", "normal", "forward")),
         *(({list_: tiers("staged")}, []) for list_ in ("pre_dnat", "normal", "forward")),
         ({"normal": tiers("web"), "forward": tiers("web")}, [NOT_UNTRACKED]),
         ({"profiles": ("Profile/open",)}, ["Profile open: spec: profiles"]),
-        (
-            {"untracked": tiers("log")},
-            [
-                "GlobalNetworkPolicy log: spec.ingress[1]: Log rules",
-                "GlobalNetworkPolicy log: spec.egress[0]: Log rules",
-            ],
-        ),
-        (
-            {"untracked": tiers("named")},
-            [
-                "GlobalNetworkPolicy named: spec.ingress[0]: named ports",
-                "GlobalNetworkPolicy named: spec.egress[0]: named ports",
-            ],
-        ),
+        ({"untracked": tiers("log")}, []),
+        ({"untracked": tiers("named")}, []),
         (
             {"interface": "*", "normal": tiers("web"), "profiles": ("Profile/open",)},
-            [
-                "HostEndpoint e: spec.interfaceName: an interface that is not named",
-                NOT_UNTRACKED,
-                "Profile open: spec: profiles",
-            ],
+            [NOT_UNTRACKED, "Profile open: spec: profiles"],
         ),
     ],
 )
 def test_what_cannot_be_enforced_is_named(fields, found):
     judged = beyond(**fields)
-    assert [str(lack) for lack in nftables.unenforced(judged)] == found
-    assert (nftables.refusal(judged) is None) == (found == [])
+    assert [str(lack) for lack in lacks.unenforced(judged)] == found
+    assert (lacks.refusal(judged) is None) == (found == [])
 
 
 def test_a_refusal_names_the_first_and_counts_the_rest():
-    rules = [rule(model.LOG)] * 7
     for number in (1, 5, 6, 7):
-        judged = host([policy("log", rules[:number])])
-        found = nftables.unenforced(judged)
+        names = [f"policy-{index}" for index in range(number)]
+        members = [policy(name, [rule()]) for name in names]
+        endpoint = model.Endpoint("e", "eth0", normal=tiers(*names))
+        judged = model.HostPolicy("node", (endpoint,), {one.key: one for one in members})
+        found = lacks.unenforced(judged)
+        assert len(found) == number
         more = f" and {number - 5} more" if number > 5 else ""
-        assert nftables.refusal(judged) == f"it cannot enforce {'; '.join(map(str, found[:5]))}{more}"
+        assert lacks.refusal(judged) == f"it cannot enforce {'; '.join(map(str, found[:5]))}{more}"
 
 
 @given(samples.untracked_policies())
 def test_plain_untracked_policy_is_enforced(judged):
-    assert nftables.unenforced(judged) == []
-    assert nftables.refusal(judged) is None
+    assert lacks.unenforced(judged) == []
+    assert lacks.refusal(judged) is None
 
 
 @given(samples.host_policies())
 def test_what_is_not_refused_can_be_rendered(judged):
-    if nftables.refusal(judged) is None:
+    if lacks.refusal(judged) is None:
         MemoryHost().nft(nftables.text(judged))
 
 
@@ -331,9 +315,9 @@ def test_the_text_loads_and_every_name_is_used_once(judged):
 
 @given(samples.untracked_policies())
 def test_every_rule_in_force_has_a_counter_of_its_own(judged):
-    counters = nftables.render(judged).counters
+    kept = nftables.render(judged).counters
     for member in judged.policies.values():
-        names = nftables.counter_names(member)
+        names = counters.of_rules(member)
         assert list(names) == [one.origin.path for one in member.all_rules]
         assert len(set(names.values())) == len(names)
     for endpoint in judged.endpoints:
@@ -341,11 +325,11 @@ def test_every_rule_in_force_has_a_counter_of_its_own(judged):
             for tier in endpoint.untracked:
                 for one in judged.tier_rules(tier, direction):
                     key = f"{one.origin.kind}/{one.origin.name}"
-                    assert nftables.counter_names(judged.policies[key])[one.origin.path] in counters
+                    assert counters.of_rules(judged.policies[key])[one.origin.path] in kept
 
 
 def counter_of(rules: list[model.Rule], index: int) -> str:
-    return nftables.counter_names(policy("web", rules))[f"GlobalNetworkPolicy/web/ingress/{index}"]
+    return counters.of_rules(policy("web", rules))[f"GlobalNetworkPolicy/web/ingress/{index}"]
 
 
 TCP_RULE, UDP_RULE = rule(protocol=model.TCP), rule(protocol=model.UDP)
@@ -356,8 +340,8 @@ def test_a_counter_belongs_to_what_its_rule_says_not_to_where_it_stands():
     assert counter_of([UDP_RULE, TCP_RULE], 1) == alone
     assert counter_of([UDP_RULE, TCP_RULE], 0) == counter_of([UDP_RULE], 0) != alone
     assert counter_of([rule(model.DENY, protocol=model.TCP)], 0) != alone
-    assert nftables.counter_names(policy("db", [TCP_RULE]))["GlobalNetworkPolicy/db/ingress/0"] != alone
-    out = nftables.counter_names(policy("web", None, [TCP_RULE]))["GlobalNetworkPolicy/web/egress/0"]
+    assert counters.of_rules(policy("db", [TCP_RULE]))["GlobalNetworkPolicy/db/ingress/0"] != alone
+    out = counters.of_rules(policy("web", None, [TCP_RULE]))["GlobalNetworkPolicy/web/egress/0"]
     assert out != alone
 
 
@@ -373,16 +357,21 @@ def test_a_counter_says_whose_it_is():
 
 @given(samples.untracked_policies(), st.data())
 def test_what_the_kernel_counted_is_told_by_rule_and_failsafe(judged, data):
-    counters = nftables.render(judged).counters
-    amounts = {name: (data.draw(st.integers(0, 9)), index) for index, name in enumerate(counters)}
-    counted = nftables.counted(judged, amounts)
+    kept = nftables.render(judged).counters
+    amounts = {name: (data.draw(st.integers(0, 9)), index) for index, name in enumerate(kept)}
+    counted = counters.counted(judged, amounts)
     for member in judged.policies.values():
-        for path, name in nftables.counter_names(member).items():
+        for path, name in counters.of_rules(member).items():
             assert counted.rules[path] == amounts.get(name, (0, 0))
     assert counted.failsafes == {
         (direction, replies): amounts.get(f"failsafe/{direction}{'/reply' if replies else ''}", (0, 0))
         for direction in ("inbound", "outbound")
         for replies in (False, True)
+    }
+    assert counted.endpoints == {
+        (endpoint.name, direction): amounts.get(f"endpoint/{endpoint.name}/{direction}", (0, 0))
+        for endpoint in judged.endpoints
+        for direction in (model.INGRESS, model.EGRESS)
     }
 
 
@@ -394,19 +383,15 @@ def test_one_changed_rule_renames_what_leads_to_it_and_nothing_else(judged, data
     new = dataclasses.replace(old, action=model.PASS if old.action != model.PASS else model.DENY)
     key = f"{old.origin.kind}/{old.origin.name}"
     member = judged.policies[key]
-    own = nftables.counter_names(member)[old.origin.path]
+    own = counters.of_rules(member)[old.origin.path]
     changed_member = dataclasses.replace(
         member, ingress=tuple(new if one == old else one for one in member.rules(model.INGRESS))
     )
     # A rule that had, or comes to have, its like in the policy shifts the counters of its likes.
     assume(
-        len(
-            set(nftables.counter_names(member).values())
-            - set(nftables.counter_names(changed_member).values())
-        )
-        == 1
+        len(set(counters.of_rules(member).values()) - set(counters.of_rules(changed_member).values())) == 1
     )
-    assume(own not in nftables.counter_names(changed_member).values())
+    assume(own not in counters.of_rules(changed_member).values())
     changed = dataclasses.replace(judged, policies={**judged.policies, key: changed_member})
     before, after = nftables.render(judged), nftables.render(changed)
     assert after.sets == before.sets
@@ -421,7 +406,11 @@ def test_one_changed_rule_renames_what_leads_to_it_and_nothing_else(judged, data
         }
         grown = not leading <= touched
         touched |= leading
-    touched |= {one.name for one in before.maps if any(chain in touched for _key, chain in one.elements)}
+    touched |= {
+        one.name
+        for one in before.maps
+        if any(verdict.split(" ")[-1] in touched for _key, verdict in one.elements)
+    }
     if own in before.counters:
         touched.add(own)
     assert all_names(before) - all_names(after) == touched

@@ -15,7 +15,7 @@ from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._policy 
 CLIENTS = ruleset.Set("set4-clients-1", "ipv4_addr", ("10.0.0.0/8", "192.0.2.1/32"))
 TIER = ruleset.Chain("tier-1", ('ip saddr @set4-clients-1 counter name "r/0" notrack accept',))
 ETH0 = ruleset.Chain("eth0-1", ("jump tier-1",))
-MAP = ruleset.InterfaceMap("raw-1", (("eth0", "eth0-1"),))
+MAP = ruleset.InterfaceMap("raw-1", (("eth0", "goto eth0-1"),))
 BASE = ruleset.BaseChain("raw-prerouting", "prerouting", "raw", ("iifname vmap @raw-1",))
 OLD = ruleset.Ruleset(counters=("r/0",), sets=(CLIENTS,), chains=(TIER, ETH0), maps=(MAP,), bases=(BASE,))
 
@@ -27,7 +27,7 @@ NEW = ruleset.Ruleset(
         ruleset.Chain("tier-2", ('ip saddr @set4-clients-2 counter name "r/0" notrack accept',)),
         ruleset.Chain("eth0-2", ("jump tier-2",)),
     ),
-    maps=(ruleset.InterfaceMap("raw-2", (("eth0", "eth0-2"),)),),
+    maps=(ruleset.InterfaceMap("raw-2", (("eth0", "goto eth0-2"),)),),
     bases=(ruleset.BaseChain("raw-prerouting", "prerouting", "raw", ("iifname vmap @raw-2",)),),
 )
 
@@ -260,7 +260,7 @@ def test_only_the_hook_that_differs_is_switched():
     output = ruleset.BaseChain("raw-output", "output", "raw", ("oifname vmap @raw-1",))
     have = ruleset.Ruleset(OLD.counters, OLD.sets, OLD.chains, OLD.maps, (BASE, output))
     switched = ruleset.BaseChain("raw-output", "output", "raw", ("oifname vmap @raw-2",))
-    more = ruleset.InterfaceMap("raw-2", (("eth1", "eth0-1"),))
+    more = ruleset.InterfaceMap("raw-2", (("eth1", "goto eth0-1"),))
     want = ruleset.Ruleset(OLD.counters, OLD.sets, OLD.chains, (MAP, more), (BASE, switched))
     _add, switch = scripts(ruleset.names(have), want)
     assert "raw-prerouting" not in switch

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import describe, lint, model, read
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import packet as packets
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import verdict as evaluator
-from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables
+from ansible_collections.netpolicy.host.plugins.module_utils._render import lacks, nftables
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.kinds import parse_all
 from ansible_collections.netpolicy.host.plugins.plugin_utils._calico.resolve import Resolver
 from ansible_collections.netpolicy.host.tests.unit.plugins.plugin_utils._calico.written import (
@@ -178,7 +178,7 @@ def test_every_reader_of_a_policy_reads_any(written, direction, state, interface
         found = whole.host_policy(node)
         assert describe.describe(found) or not found.endpoints
         lint.lint(found)
-        if not nftables.unenforced(found):
+        if not lacks.unenforced(found):
             nftables.text(found)
         fields = {"direction": direction, "interface": interface, "out_interface": "eth1", "ct_state": state}
         fields |= {"protocol": 6, "src": "192.0.2.1", "dst": "10.1.0.1", "sport": 80, "dport": 85}

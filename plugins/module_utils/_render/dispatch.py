@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: netpolicy.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module is private to the collection and may change at any time.
+"""Ports into classes: all packets of one class can match the same rules, and no others.
+
+Looking up the class of a packet takes as long for a thousand rules as for ten, and a class has few rules:
+those that ask for its ports, and those that ask for none. That the latter stand in every class is why the
+size has a bound: beyond it neighbouring classes become one, whose rules ask for their ports themselves.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections import Counter
+from dataclasses import dataclass, field
+
+if t.TYPE_CHECKING:
+    from .._policy import model
+
+FLOOR = 4096
+GROWTH = 4
+"""All classes of a list of rules hold at most FLOOR rules, or GROWTH times as many as the list has."""
+
+Ranges = t.Optional[t.Sequence["model.PortRange"]]
+"""The ports that a rule asks for; None for any."""
+
+
+@dataclass(frozen=True)
+class Class:
+    """The rules, by their index and in order, that a packet with one of these ports can match."""
+
+    ports: model.PortRange
+    members: tuple[int, ...]
+
+
+@dataclass
+class _Point:
+    """A port where something changes: the rules of which a range begins here, or has ended before."""
+
+    port: int
+    opened: list[int] = field(default_factory=list)
+    closed: list[int] = field(default_factory=list)
+
+
+def classes(asked: t.Sequence[Ranges]) -> list[Class]:
+    """The classes of a list of rules, by the ports that each asks for.
+
+    A port that is in no class matches only rules that ask for none. Without any class all rules have to be
+    tried: there are no ports to tell packets apart by, or there would be one class only.
+    """
+    points = _points(asked)
+    anywhere = [index for index, ranges in enumerate(asked) if ranges is None]
+    width, bound = 1, max(FLOOR, GROWTH * len(asked))
+    while width < len(points) and _size(points, width, len(anywhere)) > bound:
+        width *= 2
+    return [] if width >= len(points) else list(_merged(points, width, anywhere))
+
+
+def _points(asked: t.Sequence[Ranges]) -> list[_Point]:
+    """The points in order; after the last there is no range left."""
+    found: dict[int, _Point] = {}
+    for index, ranges in enumerate(asked):
+        for first, last in ranges or ():
+            found.setdefault(first, _Point(first)).opened.append(index)
+            found.setdefault(last + 1, _Point(last + 1)).closed.append(index)
+    return [found[port] for port in sorted(found)]
+
+
+def _groups(points: list[_Point], width: int) -> t.Iterator[list[_Point]]:
+    return (points[start : start + width] for start in range(0, len(points), width))
+
+
+def _size(points: list[_Point], width: int, anywhere: int) -> int:
+    """How many rules all classes together would have at most, if each spanned so many points."""
+    size = active = 0
+    for group in _groups(points, width):
+        size += anywhere + active - len(group[0].closed)
+        for point in group:
+            size += len(point.opened)
+            active += len(point.opened) - len(point.closed)
+    return size
+
+
+def _merged(points: list[_Point], width: int, anywhere: list[int]) -> t.Iterator[Class]:
+    active: Counter[int] = Counter()
+    for group, following in zip(_groups(points, width), [*points[width::width], points[-1]]):
+        active.subtract(group[0].closed)
+        members = {index for index, ranges in active.items() if ranges > 0}
+        members.update(index for point in group for index in point.opened)
+        for point in group:
+            active.update(point.opened)
+        for point in group[1:]:
+            active.subtract(point.closed)
+        active = +active
+        if members:
+            ports = (group[0].port, following.port - 1)
+            yield Class(ports, tuple(sorted([*anywhere, *members])))
