@@ -347,9 +347,11 @@ def test_dumps_and_requests_may_alternate_and_a_dump_may_be_left():
 
 def test_a_transaction_with_more_errors_than_answers_fit_still_says_the_first():
     delete = Message(nfnetlink_kind(NFNL_SUBSYS_NFTABLES, 14), nfnetlink_header(1))
-    refused = pytest.raises(NetlinkError, match="delete nothing: Invalid argument")
-    with Netlink(NETLINK_NETFILTER) as kernel, refused:
-        kernel.transaction(NFNL_SUBSYS_NFTABLES, [delete] * 50_000, "delete nothing")
+    with Netlink(NETLINK_NETFILTER) as kernel:
+        with pytest.raises(NetlinkError, match="delete nothing: Invalid argument"):
+            kernel.transaction(NFNL_SUBSYS_NFTABLES, [delete] * 50_000, "delete nothing")
+        wanted = set_elements._messages(TABLE, Change("four", 4, ["10.0.0.0/8"]))
+        kernel.transaction(NFNL_SUBSYS_NFTABLES, wanted, "add a network")
 
 
 def test_more_than_the_system_lets_be_sent_is_refused_with_the_way_out(monkeypatch):

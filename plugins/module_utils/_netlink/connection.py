@@ -168,9 +168,12 @@ class Netlink:
 
     def _discard(self) -> None:
         """Forget the answers that are left: of several errors only the first has been read."""
-        with contextlib.suppress(NetlinkError):
-            while True:
+        while True:
+            try:
                 _read(self._socket, "")
+            except NetlinkError as error:
+                if error.errno != errno.ENOBUFS:
+                    return
 
 
 def _open(protocol: int) -> socket.socket:
