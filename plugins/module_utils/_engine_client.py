@@ -38,7 +38,7 @@ def ask(module: AnsibleModule) -> dict[str, t.Any]:
         module.fail_json(msg="this module works through its action plugin: call it as a task")
     request = {**json.loads(module.params["request"]), "check": module.check_mode}
     if request.get("if_installed") and not paths.is_anything_installed():
-        module.exit_json(changed=False, digest=None)
+        module.exit_json(changed=False, digest=None, conntrack_deleted=0)
     path = _path(module)
     code, output, errors = module.run_command(
         [sys.executable, "-I", path], data=json.dumps(request), binary_data=False

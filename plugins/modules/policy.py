@@ -19,6 +19,8 @@ description:
   - Refuses, in check mode too, to replace or remove a policy of another owner, and whatever would lose more
     than O(shrink_limit) allows. That is what comes of an inventory of which a part could not be read, for
     which Ansible has only a warning. O(state=absent) is never refused.
+  - Connections that were tracked before, and that the new policy takes past connection tracking in both
+    directions, go on. Their entries, of no use any more, are deleted from connection tracking.
   - Needs root on the host, Python 3.9 or later, and nft.
 extends_documentation_fragment:
   - netpolicy.host._attributes
@@ -101,6 +103,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+conntrack_deleted:
+  description:
+    - How many entries were deleted from connection tracking, because the new policy takes the packets of
+      their connections past it. 0 where the rules in the kernel did not change, and in check mode.
+    - What keeps entries from being deleted is a warning, and no failure. They expire by themselves.
+  type: int
+  returned: success
+  sample: 1274
 digest:
   description: Digest of the policy that is in force, or would be in check mode; none when there is no policy.
   type: str
@@ -133,7 +143,7 @@ def main() -> None:
     answer = _engine_client.ask(module)
     if answer.get("policy_missing"):
         module.exit_json(changed=False, policy_missing=True)
-    result = {"changed": answer["changed"], "digest": answer["digest"]}
+    result = {key: answer[key] for key in ("changed", "digest", "conntrack_deleted")}
     if module._diff:
         result["diff"] = {
             "before_header": "installed policy",

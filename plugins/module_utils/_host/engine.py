@@ -28,7 +28,7 @@ import typing as t
 
 from .._policy import model, read
 from .._render import lacks
-from . import guard, information, provenance, state, transaction
+from . import guard, information, provenance, state, tracked_flows, transaction
 from .system import Host, HostError, LinuxHost
 from .transaction import EngineFile
 
@@ -57,7 +57,7 @@ def apply(host: Host, engine: EngineFile, request: Request) -> Answer:
         guard.check(current.record, run, wanted)
         if not current.has_nft and not request["check"]:
             return {"error": "\n".join(current.notes), "nft_missing": True}
-        return _carry_out(host, transaction.plan(current, wanted, engine, run.provenance), request)
+        return _carry_out(host, current, transaction.plan(current, wanted, engine, run.provenance), request)
 
 
 def remove(host: Host, engine: EngineFile, request: Request) -> Answer:
@@ -70,7 +70,7 @@ def remove(host: Host, engine: EngineFile, request: Request) -> Answer:
             guard.check(current.record, _run(request), None)
         if current.record is not None and not current.has_nft:
             raise HostError("a policy is installed, and nft, which could remove it from the kernel, is not")
-        return _carry_out(host, transaction.plan(current, None, engine), request)
+        return _carry_out(host, current, transaction.plan(current, None, engine), request)
 
 
 def _run(request: Request) -> guard.Run:
@@ -103,14 +103,19 @@ def _exclusive(host: Host, request: Request) -> t.ContextManager[None]:
     return contextlib.nullcontext() if request["check"] else host.lock()
 
 
-def _carry_out(host: Host, planned: transaction.Plan, request: Request) -> Answer:
+def _carry_out(host: Host, current: state.State, planned: transaction.Plan, request: Request) -> Answer:
     if not (planned.is_empty or request["check"]):
         transaction.apply(host, planned)
+    flows = tracked_flows.NOTHING
+    if planned.steps:
+        installed = None if current.record is None else current.record.policy
+        flows = tracked_flows.follow(host, installed, planned.policy, check=request["check"])
     return {
         "changed": planned.changed,
         "before": planned.before,
         "after": planned.after,
-        "notes": [*planned.notes, *_address_notes(host, planned.policy)],
+        "notes": [*planned.notes, *_address_notes(host, planned.policy), *flows.notes],
+        "conntrack_deleted": flows.deleted,
         "digest": None if planned.policy is None else planned.policy.digest,
     }
 

@@ -16,7 +16,7 @@ import typing as t
 
 from .._netlink import set_elements
 from .._netlink.messages import NetlinkError
-from . import links
+from . import links, tracking
 from .paths import LOCK_FILE
 
 if t.TYPE_CHECKING:
@@ -99,6 +99,9 @@ class Host(t.Protocol):
 
     def has_address(self, address: str) -> bool:
         """Whether an IP address is one of the host's own, on whatever interface."""
+
+    def tracking(self) -> t.ContextManager[tracking.Tracking]:
+        """The host's connection tracking and routes, open for the block. All of it may raise NetlinkError."""
 
     def lock(self) -> t.ContextManager[None]:
         """Keep every other engine on this host out. Raises HostError where one is at work."""
@@ -229,6 +232,10 @@ class LinuxHost:
     def has_address(self, address: str) -> bool:
         """See Host.has_address."""
         return links.has_address(address)
+
+    def tracking(self) -> t.ContextManager[tracking.Tracking]:
+        """See Host.tracking."""
+        return tracking.tracking()
 
     @contextlib.contextmanager
     def lock(self) -> t.Iterator[None]:

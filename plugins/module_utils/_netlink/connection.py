@@ -82,6 +82,22 @@ class Netlink:
         sequence = next(self._sequence)
         self._settle(packed(message, sequence, NLM_F_ACK), sequence, what)
 
+    def ask(self, message: Message, what: str) -> bytes:
+        """Send one message that asks for one object; return the body of the answer.
+
+        Raises NetlinkError where the kernel has no answer.
+        """
+        sequence = next(self._sequence)
+        data = packed(message, sequence)
+        _send(self._socket, data, what)
+        while True:
+            for answer in _read(self._socket, what):
+                if answer.sequence != sequence:
+                    continue
+                if answer.kind == NLMSG_ERROR:
+                    _raise_if_refused(answer, data, what)
+                return answer.body
+
     def transaction(self, subsystem: int, messages: t.Iterable[Message], what: str) -> None:
         """Send nfnetlink messages as one transaction of a subsystem (NFNL_SUBSYS_…): all happen, or none.
 

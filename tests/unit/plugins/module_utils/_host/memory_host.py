@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
+import ipaddress
 import re
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.netpolicy.host.plugins.module_utils._host import system
+from ansible_collections.netpolicy.host.plugins.module_utils._host import system, tracking
+from ansible_collections.netpolicy.host.plugins.module_utils._netlink import conntrack, messages
 from ansible_collections.netpolicy.host.plugins.module_utils._render import ruleset
 
 _MENTIONED = re.compile(
@@ -47,6 +50,42 @@ class Object:
                 yield kind, found.group(kind)
 
 
+class MemoryTracking:
+    """See tracking.Tracking. The host has 10.0.0.1 and fd00::1 on eth0, whence all routes lead."""
+
+    def __init__(self) -> None:
+        self.flows: list[conntrack.Entry] = []
+        self.deleted: list[conntrack.Entry] = []
+        self.fail_at: int | None = None
+        """Number of the deletion, counted from 0, that the kernel refuses."""
+        self.fail_to_list = False
+        self.own = {"eth0": ["10.0.0.1", "fd00::1"], "lo": ["127.0.0.1", "::1"]}
+        self.ways: dict[str, str] = {}
+        """The interfaces of peers that are not on eth0; without a name where there is no one such."""
+
+    def entries(self, wanted: t.Callable[[conntrack.Tuple], bool]) -> t.Iterable[conntrack.Entry]:
+        if self.fail_to_list:
+            raise messages.NetlinkError("list the tracked connections", errno.EPERM)
+        return iter([entry for entry in self.flows if wanted(entry.original)])
+
+    def delete(self, entry: conntrack.Entry) -> bool:
+        if len(self.deleted) == self.fail_at:
+            raise messages.NetlinkError("delete a tracked connection", errno.EPERM)
+        self.deleted.append(entry)
+        self.flows.remove(entry)
+        return True
+
+    def route(self, version: int, destination: int, source: int | None) -> tracking.Route | None:
+        del source
+        address = str((ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address)(destination))
+        if any(address in known for known in self.own.values()):
+            return tracking.Route(True, "lo")
+        return tracking.Route(False, self.ways.get(address, "eth0") or None)
+
+    def addresses(self) -> t.Mapping[str, t.Sequence[str]]:
+        return self.own
+
+
 Table = dict[str, Object]  # by name: the names that we give are unique across kinds
 
 
@@ -70,6 +109,7 @@ class MemoryHost:
         self.locked = False
         self.foreign: set[str] = set()
         """Addresses that the host does not have."""
+        self.tracked = MemoryTracking()
 
     def interfaces(self) -> dict[str, str | None]:
         """See system.Host. There is every interface that samples speak of."""
@@ -168,6 +208,9 @@ class MemoryHost:
         for one in gone:
             del self.contents[one]
         self.directories.discard(path)
+
+    def tracking(self) -> t.ContextManager[tracking.Tracking]:
+        return contextlib.nullcontext(self.tracked)
 
     @contextlib.contextmanager
     def lock(self) -> t.Iterator[None]:

@@ -17,8 +17,10 @@ from ansible_collections.netpolicy.host.plugins.module_utils._host import (
     engine,
     provenance,
     system,
+    tracked_flows,
     transaction,
 )
+from ansible_collections.netpolicy.host.plugins.module_utils._netlink import conntrack
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.module_utils._render import counters, lacks
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._host.memory_host import MemoryHost
@@ -60,7 +62,7 @@ def installed() -> MemoryHost:
 def test_apply_answers_what_changed():
     host = MemoryHost()
     answer = apply(host)
-    assert set(answer) == {"changed", "before", "after", "notes", "digest"}
+    assert set(answer) == {"changed", "before", "after", "notes", "digest", "conntrack_deleted"}
     assert (answer["changed"], answer["digest"], answer["notes"]) == (True, DIGEST, [])
     assert apply(host)["changed"] is False
 
@@ -74,6 +76,40 @@ def test_check_mode_answers_the_same_and_does_nothing(policy):
         assert host.state() == before
         assert host.effects == effects
         assert apply(host, policy) == foretold
+
+
+def test_apply_counts_the_flows_that_connection_tracking_forgets():
+    web = samples.host(
+        [samples.policy("web", ingress=[samples.rule()], egress=[samples.rule()])], interface="eth0"
+    )
+    there = conntrack.Tuple(4, model.TCP, 9, 0x0A000001, 1, 80)
+    back = conntrack.Tuple(4, model.TCP, 0x0A000001, 9, 80, 1)
+    tracked = conntrack.Entry(there, back, status=0, zone=0, key=b"")
+    host = MemoryHost()
+    host.tracked.flows = [tracked]
+    assert apply(host, web, check=True)["conntrack_deleted"] == 0
+    assert host.tracked.flows == [tracked]
+    assert apply(host, web)["conntrack_deleted"] == 1
+    host.tracked.flows = [tracked]
+    assert apply(host, web)["conntrack_deleted"] == 0, "the rules in the kernel did not change"
+    assert host.tracked.flows == [tracked]
+
+
+def test_a_clean_up_that_fails_is_a_note():
+    host = MemoryHost()
+    host.tracked.fail_to_list = True
+    answer = apply(host)
+    assert (answer["changed"], answer["conntrack_deleted"]) == (True, 0)
+    assert "list the tracked connections: Operation not permitted" in answer["notes"][0]
+
+
+def test_removal_warns_of_a_strict_connection_tracking():
+    host = installed()
+    host.write(tracked_flows.TCP_LOOSE_FILE, b"0\n", 0o644)
+    for check in (True, False):
+        answer = ask(host, "remove", check=check, node=None)
+        assert answer["conntrack_deleted"] == 0
+        assert "nf_conntrack_tcp_loose is 0" in answer["notes"][-1]
 
 
 def test_a_policy_with_another_digest_is_refused_before_any_change():
