@@ -273,7 +273,8 @@ def listed() -> list[entries.Entry]:
 def test_exactly_the_entries_of_untracked_flows_are_deleted(namespace: Namespace) -> None:
     chance = Random(20_000)
     wanted = policy()
-    lines, places = [], {}
+    lines: list[str] = []
+    places: dict[tuple[str, ...], tuple[Place, Place]] = {}
     for _unused in range(NUMBER):
         line, where = flow(chance)
         lines.append(f"{line}\n")
