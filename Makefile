@@ -122,17 +122,21 @@ integration-2.21: setup ## the same on the newest ansible-core
 	  echo "SKIPPED: no Python for .venv-2.21"; \
 	fi
 
-soak: setup ## the differential tests that run for minutes
-	$(pytest) -m soak tests/differential
+soak: setup ## the tests against the kernel that run for minutes
+	$(pytest) -m soak tests/differential tests/integration
 
 test: setup ## all of it; STEPS="lint unit" for some
 	@$(tools)/run_steps.sh $(STEPS)
 
 # -- To look at
 
-.PHONY: demo bench
+.PHONY: demo bench bench-docs
 demo: setup ## a laboratory with SCENARIO=memcached, to look at
 	.venv/bin/python -m tests.lab.demo --scenario $(SCENARIO)
 
-bench: setup ## the benchmarks
-	PYTHONPATH=build/collections .venv/bin/python -m tests.bench $(BENCH)
+bench: setup ## the benchmarks, or BENCH="raw sets"; BENCH_JSON=FILE keeps the figures of raw
+	PYTHONPATH=build/collections .venv/bin/python -m tests.bench $(if $(BENCH_JSON),--json $(BENCH_JSON)) $(BENCH)
+
+bench-docs: venvs link ## docs/performance.md and docs/raw-path.svg anew from docs/raw-path.json
+	.venv/bin/python -m tests.bench.page docs/raw-path.json docs/performance.md
+	.venv/bin/python -m tests.bench.plot docs/raw-path.json docs/raw-path.svg

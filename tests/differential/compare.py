@@ -6,22 +6,25 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.module_utils._policy.verdict import Verdict, raw
 from ansible_collections.netpolicy.host.plugins.module_utils._render import counters
-from tests.differential.kernel import Fate
-from tests.differential.packets import ip_packet
+from tests.differential.aims import governed
+from tests.differential.observer import Fate
+from tests.differential.packets import PLAIN, judged_size
+from tests.differential.transport import SOUND
+from tests.differential.walk import Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tests.differential.kernel import Observation
     from tests.differential.packets import Sample
 
 # The branches of the reference, by what their reasons begin with.
-_BRANCHES = {
+_BRANCHES: Final = {
     "failsafe: inbound": "failsafe inbound",
     "failsafe: outbound": "failsafe outbound",
     "failsafe: reply from inbound": "reply from failsafe inbound",
@@ -33,46 +36,56 @@ _BRANCHES = {
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What differs, in words, and how often each branch of the reference decided."""
+class Expected:
+    """What the reference expects of packets: each one's verdict, what counts how much, and branches taken."""
 
-    differences: tuple[str, ...]
+    samples: Sequence[Sample]
+    verdicts: tuple[Verdict, ...]
+    counted: Mapping[str, counters.Amount]
     branches: Counter[str]
 
+    def differences(self, policy: model.HostPolicy, seen: Observation) -> tuple[str, ...]:
+        """What the kernel, which enforces this policy, did otherwise."""
+        triples = zip(self.samples, self.verdicts, seen.fates, strict=True)
+        return (
+            *(
+                f"{sample}\n  {sample.described}\n  reference: {said}\n  kernel: {fate.value}"
+                for sample, said, fate in triples
+                if not _agrees(said, fate)
+            ),
+            *(
+                f"{what}: by the reference {self.counted.get(what, (0, 0))} packets and bytes, "
+                f"by its counter {amount}"
+                for what, amount in _found(policy, seen.counted).items()
+                if amount != self.counted.get(what, (0, 0))
+            ),
+        )
 
-def compare(policy: model.HostPolicy, samples: Sequence[Sample], seen: Observation) -> Comparison:
-    """Hold the reference's verdicts, and how often each was given, against what the kernel did."""
-    differences = []
+
+def expected(policy: model.HostPolicy, samples: Sequence[Sample], *, reassembled: bool = True) -> Expected:
+    """Ask the reference. `reassembled`: whether the kernel puts fragments together before raw."""
     branches: Counter[str] = Counter()
-    said_of: dict[str, tuple[int, int]] = {}
-    for sample, fate in zip(samples, seen.fates, strict=True):
-        said = raw(policy, sample.described)
-        if _fate(said) is not fate:
-            differences.append(f"{sample}\n  {sample.described}\n  reference: {said}\n  kernel: {fate.value}")
-        branches.update((_branch(said), sample.direction, f"IPv{sample.version}"))
-        branches["decided after the first tier"] += _is_late(policy, sample, said)
-        what = _counted(said)
-        if what is not None and _is_hooked(policy, sample):
-            packets, size = said_of.get(what, (0, 0))
-            said_of[what] = packets + 1, size + len(ip_packet(sample, 0))
-    counted = counters.counted(policy, seen.counted)
-    passes = _passes(policy)
-    branches["pass"] = sum(counted.rules[path][0] for path in passes)
-    found = dict(counted.rules)
-    for (direction, replies), number in counted.failsafes.items():
-        found[f"{'reply from ' if replies else ''}failsafe {direction}"] = number
-    differences += [
-        f"{what}: by the reference {said_of.get(what, (0, 0))} packets and bytes, by its counter {number}"
-        for what, number in found.items()
-        if what not in passes and number != said_of.get(what, (0, 0))
-    ]
-    return Comparison(tuple(differences), branches)
+    verdicts = []
+    amounts: dict[str, counters.Amount] = {}
+    walk, endpoints = Walk(policy), governed(policy)
+    for sample in samples:
+        said, silent = raw(policy, sample.described), walk.silent(sample.described)
+        verdicts.append(said)
+        endpoint = endpoints.get(sample.interface)
+        branches.update(rule.action for rule in silent)
+        branches.update((_branch(said), sample.direction, f"IPv{sample.version}", *_oddities(sample)))
+        branches["decided after the first tier"] += _is_late(endpoint, said)
+        size = judged_size(sample, reassembled=reassembled)
+        for what in _counted(policy, endpoint, sample, said, silent):
+            packets, total = amounts.get(what, (0, 0))
+            amounts[what] = packets + 1, total + size
+    return Expected(samples, tuple(verdicts), amounts, branches)
 
 
-def _fate(said: Verdict) -> Fate:
-    if said.action == "deny":
-        return Fate.DENY
-    return Fate.TRACKED if said.tracked else Fate.UNTRACKED
+def _agrees(said: Verdict, fate: Fate) -> bool:
+    if said.action == model.DENY:
+        return fate is Fate.DENY
+    return fate in (Fate.ALLOW, Fate.TRACKED if said.tracked else Fate.UNTRACKED)
 
 
 def _branch(said: Verdict) -> str:
@@ -85,36 +98,60 @@ def _branch(said: Verdict) -> str:
     raise AssertionError(f"a branch of the reference that this test does not know: {said}")
 
 
-def _is_late(policy: model.HostPolicy, sample: Sample, said: Verdict) -> bool:
+def _oddities(sample: Sample) -> Iterator[str]:
+    """What is unusual about the packet."""
+    if sample.extension != PLAIN:
+        yield f"IPv{sample.version} {sample.extension}"
+    if sample.piece is not None:
+        yield f"{sample.fragment} fragment alone"
+    elif sample.cuts:
+        yield f"in {len(sample.cuts) + 1} fragments"
+    if sample.shown is not None:
+        yield f"cut after {sample.shown} bytes"
+    if sample.flaw != SOUND:
+        yield sample.flaw
+
+
+def _is_late(endpoint: model.Endpoint | None, said: Verdict) -> bool:
     """Whether a rule decided that is not in the first tier."""
-    first = next((each.untracked[:1] for each in policy.endpoints if each.interface == sample.interface), ())
+    first = () if endpoint is None else endpoint.untracked[:1]
     keys = {key for tier in first for key in tier.policies}
     return said.decided_by is not None and f"{said.decided_by.kind}/{said.decided_by.name}" not in keys
 
 
-def _counted(said: Verdict) -> str | None:
-    """What the verdict counts for, a rule's path or failsafes; None where nothing is counted."""
+# -- counters --------------------------------------------------------------------------------------------
+
+
+def _counted(
+    policy: model.HostPolicy,
+    endpoint: model.Endpoint | None,
+    sample: Sample,
+    said: Verdict,
+    silent: Sequence[model.Rule],
+) -> Iterator[str]:
+    """What the packet is counted for: the endpoint, paths of rules, failsafes."""
+    if endpoint is None or not any(policy.tier_rules(tier, sample.direction) for tier in endpoint.untracked):
+        # Where there are no rules, nothing has to be let through before them, and none counts.
+        return
+    yield _name_of_endpoint(endpoint.name, sample.direction)
+    for rule in silent:
+        yield rule.origin.path
     if said.decided_by is not None:
-        return said.decided_by.path
-    branch = _branch(said)
-    return branch if "failsafe" in branch else None
+        yield said.decided_by.path
+    elif "failsafe" in _branch(said):
+        yield _branch(said)
 
 
-def _is_hooked(policy: model.HostPolicy, sample: Sample) -> bool:
-    """Whether the sample meets any rules; where there are none, no failsafe is needed, and none counts."""
-    return any(
-        policy.tier_rules(tier, sample.direction)
-        for endpoint in policy.endpoints
-        if endpoint.interface == sample.interface
-        for tier in endpoint.untracked
-    )
+def _found(policy: model.HostPolicy, seen: Mapping[str, counters.Amount]) -> dict[str, counters.Amount]:
+    """What the kernel counted, by the same names."""
+    counted = counters.counted(policy, seen)
+    found = dict(counted.rules)
+    for (direction, replies), amount in counted.failsafes.items():
+        found[f"{'reply from ' if replies else ''}failsafe {direction}"] = amount
+    for (endpoint, direction), amount in counted.endpoints.items():
+        found[_name_of_endpoint(endpoint, direction)] = amount
+    return found
 
 
-def _passes(policy: model.HostPolicy) -> set[str]:
-    """The paths of Pass rules. The reference does not say which of them a packet met on its way."""
-    return {
-        rule.origin.path
-        for member in policy.policies.values()
-        for rule in member.all_rules
-        if rule.action == model.PASS
-    }
+def _name_of_endpoint(name: str, direction: str) -> str:
+    return f"endpoint {name}, {direction}"

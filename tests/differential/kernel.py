@@ -2,15 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A host made of nothing but the kernel: interfaces, nft, and an observer that tells what became of a packet.
 
-Packets that arrive are injected as whole Ethernet frames at the other end of a cable; packets that the host
-sends leave through raw sockets. The observer, a table of its own around the raw hooks, records keys that the
-packets carry. After that it drops every packet, so none is routed, answered or entered into the connection
-table, and no packet depends on another.
+Packets that arrive are injected as whole Ethernet frames at the other end of a cable, or into lo; packets
+that the host sends leave through raw sockets.
 """
 
 from __future__ import annotations
 
-import enum
 import json
 import os
 import socket
@@ -23,16 +20,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.module_utils._render import ruleset
+from tests.differential import observer
 from tests.differential.namespace import Namespace
-from tests.differential.packets import Sample, ip_packet
+from tests.differential.observer import Fate
+from tests.differential.packets import Sample, ip_packets
+from tests.differential.pools import CABLES, INTERFACES, LOOPBACK
 from tests.lab import command, network
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
-# Of the shapes that interface names have: plain, a VLAN's, and as long as the kernel allows.
-INTERFACES = ("eth0", "eth1.20", "enp0s31f6np1v22")
+
 # One more, for what the test sends on its own account; no endpoint is ever on it.
 _SENTINEL_INTERFACE = "sentinel"
 
@@ -41,30 +40,7 @@ _OWN_IPV6 = "fe80:6e70:6f6c::{index:x}"
 _ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 _PATIENCE = 10.0
 _ATTEMPTS = 3
-MAX_BATCH = 900  # below net.core.netdev_max_backlog, 1000 packets
-
-# ICMPv6 that connection tracking leaves alone by itself (nf_conntrack_proto_icmpv6.c, noct_valid_new).
-_NEVER_TRACKED = (*range(130, 137), 143)
-
-# Before raw (-300): what got that far at all. Between raw and connection tracking (-200): what raw let pass,
-# and what it marked. After connection tracking, at mangle (-150): what that made of it.
-_FIELDS = {"ipv4": "@nh,32,16", "ipv6": "@nh,16,16"}  # identification; the flow label's lower bits
-_STAGES = {
-    "arrived": (-350, ""),
-    "passed": (-250, ""),
-    "untracked": (-250, "ct state untracked"),
-    "tracked": (-150, "ct state != untracked"),
-}
-
-
-class Fate(enum.Enum):
-    """What became of a packet."""
-
-    DENY = "deny"
-    UNTRACKED = "allow, untracked"
-    TRACKED = "allow, tracked"
-    # Raw and connection tracking disagree, which is never right.
-    CONTRADICTION = "allow, but connection tracking did not do what raw said"
+_MAX_PACKETS = 900  # on the wire; below net.core.netdev_max_backlog, 1000
 
 
 class LostError(RuntimeError):
@@ -78,11 +54,25 @@ class Observation:
     fates: tuple[Fate, ...]
     counted: Mapping[str, tuple[int, int]]
 
+    def __add__(self, other: Observation) -> Observation:
+        """What both batches met."""
+        names = self.counted.keys() | other.counted.keys()
+        pairs = ((name, self.counted.get(name, (0, 0)), other.counted.get(name, (0, 0))) for name in names)
+        return Observation(
+            self.fates + other.fates, {name: (one[0] + two[0], one[1] + two[1]) for name, one, two in pairs}
+        )
+
 
 class Kernel:
-    """The host under test, in a network namespace of its own; a context manager."""
+    """The host under test, in a network namespace of its own; a context manager.
 
-    def __init__(self) -> None:
+    Its connections are tracked, and fragments put together before raw sees them; without `tracking` neither.
+    `nft` is the command of the host's nft. An older one cannot always read what a newer one has written.
+    """
+
+    def __init__(self, nft: Sequence[str] = ("nft",), *, tracking: bool = True) -> None:
+        self._nft = nft
+        self.tracking = tracking
         self._open = ExitStack()
         self._injectors: dict[str, socket.socket] = {}
         self._frame_heads: dict[str, dict[int, bytes]] = {}
@@ -100,12 +90,13 @@ class Kernel:
                     name: opened.enter_context(_injector(f"p{index}")) for index, name in _cables()
                 }
             with self._host.entered():
+                self._injectors[LOOPBACK] = opened.enter_context(_injector(LOOPBACK))
                 self._senders = {
                     (name, version): opened.enter_context(_sender(name, version))
-                    for _unused, name in _cables()
+                    for name in INTERFACES
                     for version in (4, 6)
                 }
-            self.nft(_observer())
+            self.nft(observer.table(_SENTINEL_INTERFACE, tracking=self.tracking))
             self._open = opened.pop_all()
         return self
 
@@ -116,14 +107,17 @@ class Kernel:
         self._open.close()
 
     def _build(self, peer: Namespace) -> None:
-        lines = ["link set lo up"]
+        # To lo Linux routes only what it takes for its own.
+        lines = [
+            "link set lo up",
+            "route add default dev lo metric 99",
+            "route add local ::/0 dev lo table local",
+        ]
+        self._frame_heads[LOOPBACK] = _frame_heads("00:00:00:00:00:00", "00:00:00:00:00:00")
         for index, name in _cables():
             mac = f"02:00:00:00:00:{index:02x}"
             far = f"02:00:00:00:01:{index:02x}"
-            self._frame_heads[name] = {
-                version: bytes.fromhex((mac + far).replace(":", "")) + ethertype.to_bytes(2, "big")
-                for version, ethertype in _ETHERTYPES.items()
-            }
+            self._frame_heads[name] = _frame_heads(mac, far)
             lines += [
                 f"link add {name} address {mac} type veth peer name p{index} address {far} netns {peer.path}",
                 f"link set {name} addrgenmode none up",
@@ -138,15 +132,21 @@ class Kernel:
             Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
             network.apply([f"link set p{index} up" for index, _unused in _cables()])
 
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Processes started in the block by this thread run on the host."""
+        with self._host.entered():
+            yield
+
     def nft(self, script: str) -> None:
         """Load a script, as `nft -f` does; CommandError with nft's message if the kernel refuses it."""
         with self._host.entered():
-            command.run(["nft", "-f", "-"], stdin=script)
+            command.run([*self._nft, "-f", "-"], stdin=script)
 
-    def listing(self) -> Mapping[str, Any] | None:
+    def listing(self, option: str = "--terse") -> Mapping[str, Any] | None:
         """Our table as `nft --json --terse list table` shows it; None where there is none."""
         with self._host.entered():
-            argv = ["nft", "--json", "--terse", "list", "table", ruleset.FAMILY, ruleset.TABLE]
+            argv = [*self._nft, "--json", option, "list", "table", ruleset.FAMILY, ruleset.TABLE]
             result = command.run(argv, check=False)
         if result.returncode == 0:
             listing: Mapping[str, Any] = json.loads(result.stdout)
@@ -161,10 +161,17 @@ class Kernel:
             self.nft("".join(step.script for step in ruleset.removal()))
 
     def observe(self, samples: Sequence[Sample]) -> Observation:
-        """Send the packets, and tell what became of each.
+        """Send the packets, and tell what became of each."""
+        found = Observation((), {})
+        for batch in _batches(samples):
+            found += self._observe_patiently(batch)
+        return found
 
-        A busy machine loses a packet now and then before any hook has seen it. That says nothing of a policy:
-        the batch is sent again, and only what is lost again and again is an error.
+    def _observe_patiently(self, samples: Sequence[Sample]) -> Observation:
+        """A busy machine loses a packet now and then before any hook has seen it.
+
+        That says nothing of a policy: the batch is sent again, and only what is lost again and again is an
+        error.
         """
         for _unused in range(_ATTEMPTS - 1):
             try:
@@ -174,47 +181,64 @@ class Kernel:
         return self._observe(samples)
 
     def _observe(self, samples: Sequence[Sample]) -> Observation:
-        assert len(samples) <= MAX_BATCH
-        self.nft("".join(f"flush set inet observer {stage}\n" for stage in _STAGES))
-        before = self._counters()
-        # The kernel's own IPv6 packets have flow label 0.
-        keys = range(1, len(samples) + 1)
-        sentinel = len(samples) + 1
-        # One CPU has one queue of arriving packets for all interfaces: what is sent last is judged last.
-        with _on_one_cpu():
-            for key, sample in zip(keys, samples, strict=True):
+        # From 1 on: see observer.py.
+        keyed = tuple(enumerate(samples, 1))
+
+        def send() -> None:
+            for key, sample in keyed:
                 self._send(sample, key)
-            self._send(_SENTINEL, sentinel)
-        self._wait_for(sentinel)
-        seen = {stage: self._recorded(stage) for stage in _STAGES}
-        lost = [sample for key, sample in zip(keys, samples, strict=True) if key not in seen["arrived"]]
+
+        seen, counted = self._seen(send, last=len(samples))
+        lost = [sample for key, sample in keyed if key not in seen[observer.ARRIVED]]
         if lost:
             raise LostError(f"these packets never reached the raw hooks: {lost}")
-        after = self._counters()
-        return Observation(
-            fates=tuple(_fate(sample, key, seen) for key, sample in zip(keys, samples, strict=True)),
-            counted={
-                name: (value[0] - before[name][0], value[1] - before[name][1])
-                for name, value in after.items()
-                if value != before[name]
-            },
-        )
+        return Observation(tuple(observer.fate(sample, key, seen) for key, sample in keyed), counted)
+
+    def observe_bytes(self, interface: str, version: int, data: bytes) -> Observation:
+        """Let one packet arrive, as bytes that carry the key 1, and tell whether raw let it pass."""
+        seen, counted = self._seen(lambda: self._inject(interface, version, data), last=1)
+        if 1 not in seen[observer.ARRIVED]:
+            raise LostError("the packet never reached the raw hooks")
+        return Observation((Fate.ALLOW if 1 in seen[observer.PASSED] else Fate.DENY,), counted)
+
+    def _seen(
+        self, send: Callable[[], None], *, last: int
+    ) -> tuple[Mapping[str, frozenset[int]], dict[str, tuple[int, int]]]:
+        """Which keys each stage of the observer saw, up to the `last`, and what was counted."""
+        stages = observer.stages(tracking=self.tracking)
+        self.nft("".join(f"flush set inet {observer.TABLE} {stage}\n" for stage in stages))
+        before = self._counters()
+        # One CPU has one queue of arriving packets for all interfaces: what is sent last is judged last.
+        with _on_one_cpu():
+            send()
+            self._send(_SENTINEL, last + 1)
+        self._wait_for(last + 1)
+        seen = {stage: self._recorded(stage) for stage in stages}
+        counted = {
+            name: (value[0] - before[name][0], value[1] - before[name][1])
+            for name, value in self._counters().items()
+            if value != before[name]
+        }
+        return seen, counted
 
     def _send(self, sample: Sample, key: int) -> None:
-        data = ip_packet(sample, key)
-        if sample.direction == model.INGRESS:
-            self._injectors[sample.interface].send(self._frame_heads[sample.interface][sample.version] + data)
-            return
-        try:
-            self._senders[sample.interface, sample.version].sendto(data, (str(sample.dst), 0))
-        except PermissionError:
-            # So the kernel tells a sender that its packet was dropped; the observer drops them all.
-            return
+        for data in ip_packets(sample, key):
+            if sample.direction == model.INGRESS:
+                self._inject(sample.interface, sample.version, data)
+                continue
+            try:
+                self._senders[sample.interface, sample.version].sendto(data, (str(sample.dst), 0))
+            except PermissionError:
+                # So the kernel tells a sender that its packet was dropped; the observer drops them all.
+                continue
+
+    def _inject(self, interface: str, version: int, data: bytes) -> None:
+        self._injectors[interface].send(self._frame_heads[interface][version] + data)
 
     def _wait_for(self, sentinel: int) -> None:
         """Wait until the last packet of a batch has come; all others are through by then."""
         deadline = time.monotonic() + _PATIENCE
-        while sentinel not in self._recorded("arrived"):
+        while sentinel not in self._recorded(observer.ARRIVED):
             if time.monotonic() > deadline:
                 raise LostError(f"the last packet of a batch did not arrive within {_PATIENCE} seconds")
             time.sleep(0.001)
@@ -222,7 +246,7 @@ class Kernel:
     def _recorded(self, stage: str) -> frozenset[int]:
         """The keys that a stage of the observer has recorded."""
         with self._host.entered():
-            argv = ["nft", "--json", "list", "set", "inet", "observer", stage]
+            argv = [*self._nft, "--json", "list", "set", "inet", observer.TABLE, stage]
             listing = json.loads(command.run(argv).stdout)
         return frozenset(
             key for item in listing["nftables"] if "set" in item for key in item["set"].get("elem", ())
@@ -243,19 +267,26 @@ _SENTINEL = Sample(
 )
 
 
-def _fate(sample: Sample, key: int, seen: Mapping[str, frozenset[int]]) -> Fate:
-    if key not in seen["passed"]:
-        return Fate.DENY
-    untracked = key in seen["untracked"]
-    exempt = sample.version == 6 and sample.protocol == model.ICMPV6 and sample.icmp_type in _NEVER_TRACKED
-    if (key in seen["tracked"]) is (untracked or exempt):
-        return Fate.CONTRADICTION
-    return Fate.UNTRACKED if untracked else Fate.TRACKED
+def _batches(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+    """The samples in batches that the queue of arriving packets holds."""
+    start, size = 0, 0
+    for end, sample in enumerate(samples):
+        size += len(sample.cuts) + 1
+        if size > _MAX_PACKETS:
+            yield samples[start:end]
+            start, size = end, len(sample.cuts) + 1
+    yield samples[start:]
 
 
 def _cables() -> Iterator[tuple[int, str]]:
-    """The host's interfaces, numbered; the other end of number 1 is called p1."""
-    return enumerate((*INTERFACES, _SENTINEL_INTERFACE))
+    """The host's cables, numbered; the other end of number 1 is called p1."""
+    return enumerate((*CABLES, _SENTINEL_INTERFACE))
+
+
+def _frame_heads(destination: str, source: str) -> dict[int, bytes]:
+    """What stands before the IP header, by IP version."""
+    addresses = bytes.fromhex((destination + source).replace(":", ""))
+    return {version: addresses + ethertype.to_bytes(2, "big") for version, ethertype in _ETHERTYPES.items()}
 
 
 def _injector(name: str) -> socket.socket:
@@ -273,26 +304,6 @@ def _sender(interface: str, version: int) -> socket.socket:
     sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
     sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
     return sender
-
-
-def _observer() -> str:
-    """The observer's table."""
-    lines = ["table inet observer {"]
-    lines += [f"set {stage} {{ typeof @nh,16,16; size 65535; flags dynamic; }}" for stage in _STAGES]
-    for hook in ("prerouting", "output"):
-        for priority in sorted({priority for priority, _unused in _STAGES.values()}):
-            head = f"type filter hook {hook} priority {priority}; policy accept;"
-            lines.append(f"chain {hook}{-priority} {{ {head}")
-            lines += [
-                f"meta nfproto {family} {condition} add @{stage} {{ {field} }}"
-                for stage, (when, condition) in _STAGES.items()
-                if when == priority
-                for family, field in _FIELDS.items()
-            ]
-            if priority == max(when for when, _unused in _STAGES.values()):
-                lines.append("drop")
-            lines.append("}")
-    return "\n".join([*lines, "}", ""])
 
 
 @contextmanager

@@ -1,30 +1,37 @@
 # SPDX-FileCopyrightText: netpolicy.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Packets to try a given policy with: each is aimed at a rule, a failsafe or nothing, and may just miss it.
+"""Packets to try a given policy with: each is aimed at something, and may just miss it.
 
-Random packets would nearly all fall through. An aim says what a packet has to be like to be matched; a sample
-takes the edges and the inside of that, and every other sample goes astray in one respect.
+A sample takes the edges and the inside of what its aim allows; every other sample goes astray in one respect.
+And some are odd: in fragments, cut short, with headers that few have seen.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
-from ansible_collections.netpolicy.host.plugins.module_utils._policy import model, verdict
-from tests.differential.kernel import INTERFACES
-from tests.differential.packets import EXTENSION_HEADERS, EXTENSIONS, Sample
-from tests.differential.policies import BASES, PORTS, PROTOCOLS
+from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
+from tests.differential.aims import DIRECTIONS, DISCOVERY, aims
+from tests.differential.packets import (
+    EXTENSION_HEADERS,
+    EXTENSIONS,
+    PLAIN,
+    SHOWN_IN_FRAGMENTS,
+    UNFRAGMENTED,
+    Sample,
+)
+from tests.differential.pools import AH, BASES, INTERFACES, PORTS, PROTOCOLS, SERVERS
+from tests.differential.transport import FLAWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from random import Random
 
     from ansible_collections.netpolicy.host.plugins.module_utils._policy.packet import Address
+    from tests.differential.aims import Aim
 
-_DIRECTIONS: Final = (model.INGRESS, model.EGRESS)
-_DISCOVERY: Final = (*verdict.NEIGHBOUR_DISCOVERY_TYPES, *verdict.LISTENER_DISCOVERY_TYPES)
 _OTHER_TYPES: Final = {4: (8, 0, 3, 11, 12, 133, 143), 6: (128, 129, 1, 2, 3, 132 + 7, 144, 8)}
 # What IPv6 takes for no upper layer's protocol would need a body of its own shape.
 _ANY_PROTOCOL: Final = {
@@ -34,44 +41,41 @@ _ANY_PROTOCOL: Final = {
 # Sent instead of an address that Linux would not let come as far as the hooks.
 _INSTEAD: Final = {4: ip_address("198.51.100.1"), 6: ip_address("2001:db8:ffff::1")}
 _TCP_FLAGS: Final = (0x02, 0x12, 0x10, 0x18, 0x11, 0x04, 0x00, 0x29, 0xFF)
+_PAYLOADS: Final = (0, 1, 5, 100, 1200)
+# Cut after the first eight bytes, in the middle, or nearly at the end of the shortest datagram that is cut.
+_CUTS: Final = ((1,), (2,), (13,), (2, 3), (3, 12))
+# An IPv6 datagram whose first fragment does not hold all headers is not put together (RFC 8200 section 4.5):
+# the kernel lets that fragment through as it is, and keeps the others until they are too old.
+_LATE_CUTS: Final = ((7,), (13,), (7, 8), (8, 12))
+_LONG: Final = 100
+# Nothing, half a port, one port, one and a half, both ports, and one byte less than some whole headers.
+_SHOWN: Final = (0, 1, 2, 3, 4, 5, 7, 8, 19)
 
 
-@dataclass(frozen=True)
-class Aim:
-    """What a packet must be like to meet its target. Empty means anything."""
+def samples(policy: model.HostPolicy, chance: Random, *, reassembled: bool = True) -> Iterator[Sample]:
+    """Packets without end; the same ones for the same chance.
 
-    direction: str
-    interface: str
-    version: int
-    protocol: int | None = None
-    sources: tuple[str, ...] = ()
-    destinations: tuple[str, ...] = ()
-    sports: tuple[model.PortRange, ...] = ()
-    dports: tuple[model.PortRange, ...] = ()
-    icmp_types: tuple[int, ...] = ()
-    icmp_codes: tuple[int, ...] = ()
-    hop_limit: int = 64
-
-
-def samples(policy: model.HostPolicy, chance: Random) -> Iterator[Sample]:
-    """Packets without end; the same ones for the same chance."""
-    groups = _targets(policy)
+    `reassembled`: for a kernel that puts fragments together, so that all of them are sent; else one.
+    """
+    aim = aims(policy)
     while True:
-        yield _sample(policy, chance.choice(chance.choice(groups)), chance)
+        yield _odd(_sample(policy, aim(chance), chance), chance, reassembled=reassembled)
 
 
 def _sample(policy: model.HostPolicy, aim: Aim, chance: Random) -> Sample:
-    astray = chance.choice(_WAYS) if chance.random() < 0.6 else None
-    direction = _other(_DIRECTIONS, aim.direction) if astray == "direction" else aim.direction
+    astray = chance.choice(_ways(aim)) if chance.random() < 0.6 else None
+    direction = _other(DIRECTIONS, aim.direction) if astray == "direction" else aim.direction
     version = 10 - aim.version if astray == "version" else aim.version
     protocol = aim.protocol
-    if protocol is None or astray == "protocol":
+    if protocol is None or astray == "protocol" or (version == 6 and protocol in EXTENSION_HEADERS):
         protocol = chance.choice((chance.choice(PROTOCOLS), chance.choice(_ANY_PROTOCOL[version])))
+        if aim.sports or aim.dports:
+            protocol = chance.choice((protocol, *model.PORT_PROTOCOLS))
     src, dst = (
         _address(policy, version, nets, chance, beside=astray == side)
         for side, nets in (("source", aim.sources), ("destination", aim.destinations))
     )
-    types = aim.icmp_types if aim.icmp_types and astray != "type" else (*_OTHER_TYPES[version], *_DISCOVERY)
+    types = aim.icmp_types if aim.icmp_types and astray != "type" else (*_OTHER_TYPES[version], *DISCOVERY)
     return Sample(
         direction=direction,
         interface=chance.choice(INTERFACES) if astray == "interface" else aim.interface,
@@ -84,118 +88,81 @@ def _sample(policy: model.HostPolicy, aim: Aim, chance: Random) -> Sample:
         icmp_code=chance.choice(aim.icmp_codes if aim.icmp_codes and astray != "code" else (0, 0, 1, 4)),
         hop_limit=chance.choice((1, 64, 254, 255)) if astray == "hops" else aim.hop_limit,
         tcp_flags=chance.choice(_TCP_FLAGS),
-        extension=chance.choice(EXTENSIONS[version]),
-        payload=chance.choice((0, 1, 5, 100, 1200)),
+        extension=chance.choice((PLAIN, *EXTENSIONS[version])),
+        payload=chance.choice(_PAYLOADS),
+        aimed_at=aim.at,
     )
 
 
-_WAYS: Final = (
-    "direction",
-    "interface",
-    "version",
-    "protocol",
-    "source",
-    "source",
-    "destination",
-    "destination",
-    "sport",
-    "dport",
-    "type",
-    "code",
-    "hops",
-)
+def _ways(aim: Aim) -> list[str]:
+    """In which respects a packet may miss the aim: there is no missing what it does not ask for."""
+    ways = ["direction", "interface", "version"]
+    asked = {
+        "version": aim.other_version_misses,
+        "protocol": aim.protocol is not None,
+        "source": aim.sources,
+        "destination": aim.destinations,
+        "sport": aim.sports,
+        "dport": aim.dports,
+        "type": aim.icmp_types,
+        "code": aim.icmp_codes,
+        "hops": aim.hop_limit != _USUAL_HOPS,
+    }
+    return ways + 3 * [way for way, is_asked in asked.items() if is_asked]
 
 
-# -- aims ----------------------------------------------------------------------------------------------
+_USUAL_HOPS: Final = 64
 
 
-def _targets(policy: model.HostPolicy) -> list[tuple[Aim, ...]]:
-    """The aims, in groups of the same weight."""
-    groups = [
-        *[tuple(_at_rules(policy))] * 6,
-        *[tuple(_at_failsafes(policy))] * 2,
-        tuple(_at_discovery(policy)),
-        tuple(Aim(way, name, version) for way in _DIRECTIONS for name in INTERFACES for version in (4, 6)),
-    ]
-    return [group for group in groups if group]
+# -- odd ones --------------------------------------------------------------------------------------------
 
 
-def _interface(endpoint: model.Endpoint) -> str:
-    assert endpoint.interface is not None, (
-        "this version enforces no endpoint without the name of an interface"
-    )
-    return endpoint.interface
+def _odd(sample: Sample, chance: Random, *, reassembled: bool) -> Sample:
+    """The packet as it is, or in fragments, or cut short, or with a flaw."""
+    kind = chance.random()
+    if kind < 0.1:
+        return replace(sample, flaw=chance.choice(FLAWS))
+    if kind < 0.2:
+        return _cut_short(sample, chance)
+    if kind < 0.35:
+        return _in_fragments(sample, chance) if reassembled else _one_fragment(sample, chance)
+    if kind < 0.6 and not reassembled:
+        return _one_fragment(sample, chance)
+    return sample
 
 
-def _at_rules(policy: model.HostPolicy) -> Iterator[Aim]:
-    for endpoint in policy.endpoints:
-        for direction in _DIRECTIONS:
-            for tier in endpoint.untracked:
-                for rule in policy.tier_rules(tier, direction):
-                    icmp = rule.icmp or rule.not_icmp
-                    for version in (4, 6) if rule.ip_version is None else (rule.ip_version,):
-                        protocol = rule.protocol
-                        if protocol is None and icmp is not None:
-                            protocol = model.ICMP_PROTOCOLS[version == 6]
-                        yield Aim(
-                            direction=direction,
-                            interface=_interface(endpoint),
-                            version=version,
-                            protocol=protocol,
-                            icmp_types=() if icmp is None else (icmp.type,),
-                            icmp_codes=() if icmp is None or icmp.code is None else (icmp.code,),
-                            sources=_common(policy, rule.source, version),
-                            destinations=_common(policy, rule.destination, version),
-                            sports=rule.source.ports or rule.source.not_ports,
-                            dports=rule.destination.ports or rule.destination.not_ports,
-                        )
+def _in_fragments(sample: Sample, chance: Random) -> Sample:
+    cuts = chance.choice(_CUTS if sample.version == 4 else _LATE_CUTS)
+    return replace(sample, payload=max(sample.payload, _LONG), cuts=cuts)
 
 
-def _common(policy: model.HostPolicy, side: model.Side, version: int) -> tuple[str, ...]:
-    """What all sets of a side have in common; if that is nothing, all that any of them has."""
-    listed = [policy.sets[name].family(version) for name in side.sets or side.not_sets]
-    if len(listed) != 2:
-        return tuple(member for members in listed for member in members)
-    common = tuple(
-        str(ip_network(one if ip_network(one).prefixlen >= ip_network(other).prefixlen else other))
-        for one in listed[0]
-        for other in listed[1]
-        if ip_network(one).overlaps(ip_network(other))
-    )
-    return common or listed[0] + listed[1]
+def _one_fragment(sample: Sample, chance: Random) -> Sample:
+    # Behind the one extension header that may be part of what is cut, the first fragment shows ports.
+    cuts = chance.choice(_CUTS if sample.version == 4 else _CUTS[1:])
+    piece = chance.choice((0, 1, len(cuts)))
+    if piece and sample.version == 6:
+        # Else a later fragment does not say what protocol it is of; see test_unreadable.
+        if sample.protocol in _WALKED:
+            piece = 0
+        else:
+            sample = replace(sample, extension=chance.choice(SHOWN_IN_FRAGMENTS))
+    return replace(sample, payload=max(sample.payload, _LONG), cuts=cuts, piece=piece)
 
 
-def _at_failsafes(policy: model.HostPolicy) -> Iterator[Aim]:
-    interfaces = [_interface(endpoint) for endpoint in policy.endpoints]
-    for inbound, entries in ((True, policy.failsafes.inbound), (False, policy.failsafes.outbound)):
-        for entry in entries:
-            for reply in (False, True):
-                ingress = inbound is not reply
-                ports = ((entry.port, entry.port),)
-                nets = () if entry.net is None else (entry.net,)
-                for version in (4, 6) if entry.net is None else (ip_network(entry.net).version,):
-                    for interface in interfaces:
-                        yield Aim(
-                            direction=model.INGRESS if ingress else model.EGRESS,
-                            interface=interface,
-                            version=version,
-                            protocol=entry.protocol,
-                            sources=nets if ingress else (),
-                            destinations=() if ingress else nets,
-                            sports=ports if reply else (),
-                            dports=() if reply else ports,
-                        )
+def _cut_short(sample: Sample, chance: Random) -> Sample:
+    shown = chance.choice(_SHOWN)
+    if sample.version == 6:
+        # An atomic fragment that does not hold all headers stays one.
+        sample = replace(sample, extension=chance.choice(UNFRAGMENTED))
+        if sample.protocol in _WALKED:
+            shown = max(shown, 2)
+    if sample.protocol in model.ICMP_PROTOCOLS and shown == 1:
+        shown = 0  # a type without a code has no description
+    return replace(sample, shown=shown)
 
 
-def _at_discovery(policy: model.HostPolicy) -> Iterator[Aim]:
-    for direction in _DIRECTIONS:
-        for interface in map(_interface, policy.endpoints):
-            for types, hops in (
-                (tuple(verdict.NEIGHBOUR_DISCOVERY_TYPES), 255),
-                (tuple(verdict.NEIGHBOUR_DISCOVERY_TYPES), 254),
-                (verdict.LISTENER_DISCOVERY_TYPES, 1),
-            ):
-                yield Aim(direction, interface, 6, protocol=model.ICMPV6, icmp_types=types, hop_limit=hops)
+# Netfilter walks IPv6's headers by their first two bytes, also of these that it then takes for upper layers.
+_WALKED: Final = (AH, 59)
 
 
 # -- values near an aim --------------------------------------------------------------------------------
@@ -208,7 +175,7 @@ def _address(
     near = [network for network in networks if ip_network(network).version == version]
     if not near:
         near = [member for each in policy.sets.values() for member in each.family(version)]
-        near += BASES[version]
+        near += (*BASES[version], *SERVERS[version])
     network = ip_network(chance.choice(near))
     first, last = int(network[0]), int(network[-1])
     if beside:

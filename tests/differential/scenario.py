@@ -8,22 +8,18 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
-from random import Random
 from typing import TYPE_CHECKING, Final
-
-from hypothesis import strategies as st
 
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables, ruleset
-from tests.differential.compare import compare
-from tests.differential.policies import changed_parts, parts
+from tests.differential.compare import expected
+from tests.differential.policies import changed, parts
 from tests.differential.samples import samples
 from tests.lab.command import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from hypothesis.strategies import DrawFn
+    from random import Random
 
     from tests.differential.kernel import Kernel
     from tests.differential.packets import Sample
@@ -40,7 +36,7 @@ _FIRST: Final = (TEXT, CHANGE)
 _LATER: Final = (CHANGE, UNDONE, UNDONE, REPAIR)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Step:
     """A policy, how it is loaded, and the packets that it is tried with."""
 
@@ -48,23 +44,17 @@ class Step:
     how: str
     samples: tuple[Sample, ...]
 
-    def __repr__(self) -> str:
-        """Short: hypothesis refuses to write the whole of it, and would hide what went wrong behind that."""
-        return f"Step({self.how}, {len(self.policy.policies)} policies, {len(self.samples)} packets)"
 
-
-@st.composite
-def scenarios(draw: DrawFn, packets: int) -> tuple[Step, ...]:
+def scenario(chance: Random, packets: int, *, reassembled: bool) -> tuple[Step, ...]:
     """A few steps with so many packets each, every policy made from the one before it."""
     steps: list[Step] = []
     state: Parts | None = None
-    for _unused in range(draw(st.integers(1, MAX_STEPS))):
-        state = draw(parts() if state is None else changed_parts(state))
+    for _unused in range(chance.randint(1, MAX_STEPS)):
+        state = parts(chance) if state is None else changed(chance, state)
         policy = state.host_policy()
-        # Packets by the thousand are too many for hypothesis to draw.
-        chance = Random(draw(st.integers(0, 2**32 - 1)))
         how = chance.choice(_LATER if steps else _FIRST)
-        steps.append(Step(policy, how, tuple(islice(samples(policy, chance), packets))))
+        tried = islice(samples(policy, chance, reassembled=reassembled), packets)
+        steps.append(Step(policy, how, tuple(tried)))
     return tuple(steps)
 
 
@@ -78,9 +68,9 @@ def play(kernel: Kernel, steps: tuple[Step, ...]) -> Counter[str]:
     for index, step in enumerate(steps, 1):
         wrong = _load(kernel, step)
         if not wrong:
-            found = compare(step.policy, step.samples, kernel.observe(step.samples))
-            wrong = found.differences
-            hits.update(found.branches)
+            said = expected(step.policy, step.samples, reassembled=kernel.tracking)
+            wrong = said.differences(step.policy, kernel.observe(step.samples))
+            hits.update(said.branches)
         if wrong:
             raise AssertionError(_report(index, step, wrong))
         hits.update({"packets": len(step.samples), "policies": 1, f"loaded by {step.how}": 1})

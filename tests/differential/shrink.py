@@ -8,6 +8,7 @@ stays, and whatever it does not need is taken away.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -54,10 +55,6 @@ def _simpler(steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
 
 
 def _simpler_step(step: Step) -> Iterator[Step]:
-    if len(step.samples) > 1:
-        half = len(step.samples) // 2
-        yield replace(step, samples=step.samples[:half])
-        yield replace(step, samples=step.samples[half:])
     for samples in _without_one(step.samples):
         yield replace(step, samples=samples)
     for policy in _simpler_policy(step.policy):
@@ -79,16 +76,32 @@ def _simpler_policy(policy: model.HostPolicy) -> Iterator[model.HostPolicy]:
         yield replace(policy, failsafes=replace(policy.failsafes, inbound=inbound))
     for outbound in _without_one(policy.failsafes.outbound):
         yield replace(policy, failsafes=replace(policy.failsafes, outbound=outbound))
+    yield from _simpler_sets(policy)
+    if policy.settings != model.Settings():
+        yield replace(policy, settings=model.Settings())
+    for name in policy.interfaces:
+        others = {other: known for other, known in policy.interfaces.items() if other != name}
+        yield replace(policy, interfaces=others)
+
+
+def _simpler_sets(policy: model.HostPolicy) -> Iterator[model.HostPolicy]:
     for name, members in policy.sets.items():
         for v4 in _without_one(members.v4):
             yield replace(policy, sets={**policy.sets, name: replace(members, v4=v4)})
         for v6 in _without_one(members.v6):
             yield replace(policy, sets={**policy.sets, name: replace(members, v6=v6)})
+    for name, ports in policy.port_sets.items():
+        for ports_v4 in _without_one(ports.v4):
+            yield replace(policy, port_sets={**policy.port_sets, name: replace(ports, v4=ports_v4)})
+        for ports_v6 in _without_one(ports.v6):
+            yield replace(policy, port_sets={**policy.port_sets, name: replace(ports, v6=ports_v6)})
 
 
 def _simpler_endpoint(endpoint: model.Endpoint) -> Iterator[model.Endpoint]:
     for tiers in _each(endpoint.untracked, _simpler_tier):
         yield replace(endpoint, untracked=tiers)
+    if endpoint.interface is not None and endpoint.addresses:
+        yield replace(endpoint, addresses=())
 
 
 def _simpler_tier(tier: model.Tier) -> Iterator[model.Tier]:
@@ -101,17 +114,24 @@ def _simpler_rule(rule: model.Rule) -> Iterator[model.Rule]:
         yield replace(rule, source=source)
     for destination in _simpler_side(rule.destination):
         yield replace(rule, destination=destination)
-    if rule.ip_version is not None:
-        yield replace(rule, ip_version=None)
-    if rule.protocol is not None and not rule.source.ports and not rule.destination.ports:
+    for other in (
+        replace(rule, ip_version=None),
+        replace(rule, not_protocol=None),
+        replace(rule, icmp=None),
+        replace(rule, not_icmp=None),
+    ):
+        if other != rule:
+            yield other
+    # Numbers of ports without a protocol are nothing that a rule can say.
+    has_numbers = any(side.ports or side.not_ports for side in (rule.source, rule.destination))
+    if rule.protocol is not None and not has_numbers:
         yield replace(rule, protocol=None)
 
 
 def _simpler_side(side: model.Side) -> Iterator[model.Side]:
-    for names in _without_one(side.sets):
-        yield replace(side, sets=names)
-    for ports in _without_one(side.ports):
-        yield replace(side, ports=ports)
+    for field in dataclasses.fields(side):
+        for fewer in _without_one(getattr(side, field.name)):
+            yield replace(side, **{field.name: fewer})
 
 
 def _each(members: tuple[T, ...], simpler: Callable[[T], Iterator[T]]) -> Iterator[tuple[T, ...]]:
@@ -123,5 +143,10 @@ def _each(members: tuple[T, ...], simpler: Callable[[T], Iterator[T]]) -> Iterat
 
 
 def _without_one(members: tuple[T, ...]) -> Iterator[tuple[T, ...]]:
+    """The members without one of them; of many, first without one half of them."""
+    half = len(members) // 2
+    if half > 1:
+        yield members[:half]
+        yield members[half:]
     for index in range(len(members)):
         yield members[:index] + members[index + 1 :]

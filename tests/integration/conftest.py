@@ -30,6 +30,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs root: it makes network namespaces and mounts"))
 
 
+_TOLD: list[str] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what tests have to tell of what they did."""
+    if _TOLD:
+        terminalreporter.section("told by tests")
+        for line in _TOLD:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def tell() -> Callable[[str], None]:
+    """Have the end of the run show a line: how much a test has tried."""
+    return _TOLD.append
+
+
 @pytest.fixture(scope="module")
 def labs() -> Iterator[Callable[..., Lab]]:
     """``labs("server", HostSpec(…))`` starts a lab that lives as long as the module's tests."""

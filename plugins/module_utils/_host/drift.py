@@ -15,7 +15,7 @@ import re
 import typing as t
 
 from .._policy.shown import shown
-from .._render import counters, nftables
+from .._render import counters
 
 if t.TYPE_CHECKING:
     from .._policy import model
@@ -62,9 +62,14 @@ def _print(line: str) -> str:
     return hashlib.sha256(line.encode()).hexdigest()[:_PRINT_DIGITS]
 
 
-def differences(kept: Prints, listing: str, policy: model.HostPolicy | None) -> list[str]:
-    """The differences in words. None does not mean that the listings are equal: order is told by nft, too."""
-    installed = _Installed(policy)
+def differences(
+    kept: Prints, listing: str, policy: model.HostPolicy | None, table: ruleset.Ruleset | None
+) -> list[str]:
+    """The differences in words. None does not mean that the listings are equal: order is told by nft, too.
+
+    `policy` is the installed one, and `table` what it was rendered to; None where that cannot be known.
+    """
+    installed = _Installed(policy, table)
     now = lines_of(listing)
     found = [f"{head} is not ours" for head in now if head not in kept]
     for head, was in kept.items():
@@ -94,8 +99,7 @@ def _changes(installed: _Installed, head: str, was: t.Sequence[str], now: list[s
 class _Installed:
     """The table as it was installed: which policy's rules stand where."""
 
-    def __init__(self, policy: model.HostPolicy | None) -> None:
-        table = None if policy is None else nftables.render(policy)
+    def __init__(self, policy: model.HostPolicy | None, table: ruleset.Ruleset | None) -> None:
         self._lines: dict[str, list[str]] = {}
         self._paths: dict[str, str] = {}
         if policy is not None and table is not None:

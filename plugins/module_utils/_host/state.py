@@ -14,7 +14,7 @@ from .._policy import model, read
 from .._render import lacks, nftables, ruleset
 from . import drift, provenance
 from .paths import CONFIG_DIRECTORY, ENGINE_DIRECTORY, POLICY_FILE
-from .system import Damaged, Host, HostError, Listing, NftMissing
+from .system import Damaged, Host, HostError, Listing, NftMissing, is_unfinished
 
 if t.TYPE_CHECKING:
     from .provenance import Provenance
@@ -45,6 +45,15 @@ class Record:
     """None where an engine that did not know of it yet wrote the record."""
     prints: drift.Prints | None = None
     """Of the lines of that table; None without one, or where an engine that did not keep them wrote it."""
+    aliases: t.Mapping[str, str] = field(default_factory=dict)
+    """The names of sets that were changed where they are; see in_place.py."""
+
+    @property
+    def ruleset(self) -> ruleset.Ruleset | None:
+        """The table as it was installed; None where this version cannot read, or enforce, the policy."""
+        if self.policy is None or lacks.unenforced(self.policy):
+            return None
+        return nftables.render(self.policy, self.aliases)
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,8 @@ class State:
     """The network interfaces; with each, why raw sees no packets of it, or None where it does."""
     leftovers: tuple[str, ...] = ()
     """Our directories that exist."""
+    litter: tuple[str, ...] = ()
+    """Files that were never finished, because the engine was killed while it wrote them."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -78,18 +89,18 @@ class State:
             return ()
         told: list[str] = []
         if self.record.prints is not None and nft_version(self.table) == self.record.nft:
-            told = drift.differences(self.record.prints, self.table.text, self.record.policy)
+            told = drift.differences(
+                self.record.prints, self.table.text, self.record.policy, self.record.ruleset
+            )
         return tuple(told) or ("the table was changed by something else",)
 
     def _is_told_otherwise(self, record: Record) -> bool:
         """Whether it is the same table, listed by another version of nft: then the names must do."""
-        return (
-            self.table is not None
-            and nft_version(self.table) != record.nft
-            and record.policy is not None
-            and not lacks.unenforced(record.policy)
-            and self.names == ruleset.names(nftables.render(record.policy))
-        )
+        # Without a fingerprint the engine was killed in the middle of a change: nothing is vouched for.
+        if not record.fingerprint or nft_version(self.table) == record.nft:
+            return False
+        table = record.ruleset
+        return table is not None and self.names == ruleset.names(table)
 
 
 def endpoint_notes(policy: model.HostPolicy, interfaces: t.Mapping[str, str | None]) -> list[str]:
@@ -165,6 +176,7 @@ def read_state(host: Host) -> State:
         has_nft=has_nft,
         interfaces=host.interfaces(),
         leftovers=tuple(directory for directory, members in files.items() if members is not None),
+        litter=tuple(path for path in files[CONFIG_DIRECTORY] or () if is_unfinished(path, POLICY_FILE)),
         notes=tuple(notes),
     )
 
@@ -199,13 +211,20 @@ def _record(content: bytes) -> Record:
     whole = data["whole"] is True
     origin = provenance.from_dict(data["provenance"]) if "provenance" in data else None
     prints = _prints(data.get("prints"))
+    aliases = _aliases(data.get("aliases", {}))
     if data["policy"]["format"] != model.FORMAT:
         return Record(policy=None, whole=whole, provenance=origin, prints=prints, **texts)
     policy = read.from_dict(data["policy"])
     if policy.digest != texts["digest"]:
         # Whoever asks by digest whether the policy is there must get the policy of that digest.
         raise ValueError("the policy is not the one that was installed")
-    return Record(policy=policy, whole=whole, provenance=origin, prints=prints, **texts)
+    return Record(policy=policy, whole=whole, provenance=origin, prints=prints, aliases=aliases, **texts)
+
+
+def _aliases(value: t.Any) -> t.Mapping[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values()):
+        raise TypeError(f"aliases: found {value!r}, expected names")
+    return value
 
 
 def _prints(value: t.Any) -> drift.Prints | None:
@@ -224,6 +243,7 @@ def record_content(
     table: Listing | None,
     applied: str,
     origin: Provenance | None,
+    aliases: t.Mapping[str, str],
 ) -> bytes:
     """The record of a policy that has just been applied, as its file keeps it."""
     data = {
@@ -237,6 +257,7 @@ def record_content(
         # Engines that do not know these pass them over: they need no format of their own.
         **({} if origin is None else {"provenance": provenance.to_dict(origin)}),
         **({} if table is None else {"prints": drift.prints(table.text)}),
+        **({"aliases": dict(aliases)} if aliases else {}),
         "policy": model.to_dict(policy),
     }
     return f"{json.dumps(data, sort_keys=True, indent=1)}\n".encode()

@@ -14,8 +14,13 @@ import subprocess
 import tempfile
 import typing as t
 
+from .._netlink import set_elements
+from .._netlink.messages import NetlinkError
 from . import links, tracking
 from .paths import LOCK_FILE
+
+if t.TYPE_CHECKING:
+    from .._render.ruleset import SetChange
 
 NFT_TIMEOUT = 120  # seconds; a million networks load in a tenth of that
 _STABLE = ("-s", "-n")  # no counters; numbers, not names that a file on the host may change
@@ -42,6 +47,23 @@ class Listing(t.NamedTuple):
     text: str
 
 
+def is_unfinished(path: str, of: str) -> bool:
+    """Whether `path` is what a write of the file `of` leaves when it is killed before it is done."""
+    return path.startswith(f"{os.path.dirname(of)}/{_temporary_prefix(of)}")
+
+
+def _temporary_prefix(path: str) -> str:
+    return f".{os.path.basename(path)}."
+
+
+@contextlib.contextmanager
+def _netlink_errors() -> t.Iterator[None]:
+    try:
+        yield
+    except NetlinkError as error:
+        raise HostError(str(error)) from error
+
+
 class Host(t.Protocol):
     """What the engine needs of a host."""
 
@@ -53,6 +75,12 @@ class Host(t.Protocol):
 
     def nft(self, script: str) -> None:
         """Run a script as one transaction. Raises HostError; then nothing of it has happened."""
+
+    def fill_set(self, table: str, name: str, version: int, elements: t.Iterable[str]) -> None:
+        """Add CIDRs to a set that no packet meets yet. Raises HostError; then some may be in it."""
+
+    def change_sets(self, table: str, changes: t.Iterable[SetChange]) -> None:
+        """Change sets in one transaction. Raises HostError; then nothing of it has happened."""
 
     def read(self, path: str) -> bytes | None:
         """A file's content; None where there is no such file."""
@@ -82,6 +110,10 @@ class Host(t.Protocol):
 class LinuxHost:
     """The host this process runs on."""
 
+    def __init__(self) -> None:
+        self._lock: tuple[int, ...] = ()
+        """The open lock, while it is held."""
+
     def table(self, family: str, name: str, whole: bool = False) -> Listing | None:
         """See Host.table."""
         if f"table {family} {name}" not in self._run(["list", "tables"]).splitlines():
@@ -103,8 +135,17 @@ class LinuxHost:
         """See Host.nft."""
         self._run(["-f", "-"], script)
 
-    @staticmethod
-    def _run(arguments: list[str], script: str = "") -> str:
+    def fill_set(self, table: str, name: str, version: int, elements: t.Iterable[str]) -> None:
+        """See Host.fill_set."""
+        with _netlink_errors():
+            set_elements.fill(table, name, version, elements)
+
+    def change_sets(self, table: str, changes: t.Iterable[SetChange]) -> None:
+        """See Host.change_sets."""
+        with _netlink_errors():
+            set_elements.change(table, [set_elements.Change(*change) for change in changes])
+
+    def _run(self, arguments: list[str], script: str = "") -> str:
         command = shutil.which("nft", path=SEARCH_PATH)
         if command is None:
             raise NftMissing("nft is not installed on this host; install the package nftables")
@@ -118,6 +159,8 @@ class LinuxHost:
                 text=True,
                 errors="replace",
                 env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
+                # When this process is killed, nft goes on, and keeps the next engine out until it is done.
+                pass_fds=self._lock,
                 timeout=NFT_TIMEOUT,
                 check=False,
             )
@@ -145,7 +188,7 @@ class LinuxHost:
         try:
             os.makedirs(directory, mode=0o755, exist_ok=True)
             # In the same directory, so that the rename is atomic: a reader sees the old file or the new.
-            handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{os.path.basename(path)}.")
+            handle, temporary = tempfile.mkstemp(dir=directory, prefix=_temporary_prefix(path))
         except OSError as error:
             raise HostError(f"cannot write {path}: {error.strerror}") from error
         try:
@@ -198,9 +241,11 @@ class LinuxHost:
     def lock(self) -> t.Iterator[None]:
         """See Host.lock."""
         handle = self._open_lock()
+        self._lock = (handle,)
         try:
             yield
         finally:
+            self._lock = ()
             os.unlink(LOCK_FILE)
             os.close(handle)
 

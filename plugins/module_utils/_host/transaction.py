@@ -8,11 +8,11 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from .._policy import describe, model
+from .._policy import changes, model
 from .._render import nftables, ruleset
-from . import paths, state
+from . import in_place, paths, state
 from .system import Damaged, Host, HostError, Listing
 
 if t.TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Plan:
     engine: EngineFile
     provenance: Provenance | None = None
     steps: tuple[ruleset.Step, ...] = ()
+    aliases: t.Mapping[str, str] = field(default_factory=dict)
+    """The names that sets of the table go by after the steps; see in_place.py."""
     write_engine: bool = False
     write_record: bool = False
     remove: tuple[str, ...] = ()
@@ -59,7 +61,7 @@ def plan(
     """What takes the host from its current state to the wanted policy (None: nothing of ours at all)."""
     if wanted is None:
         return _plan_removal(current, engine)
-    steps = _steps(current, nftables.render(wanted))
+    steps, aliases = _steps(current, wanted)
     path = paths.engine_path(engine.digest)
     stale_engines = tuple(other for other in current.engines if other != path)
     write_engine = current.engines.get(path) != hashlib.sha256(engine.content).hexdigest()
@@ -70,39 +72,55 @@ def plan(
         and record.engine == engine.digest
         and not _is_taken_over(record, provenance)
     )
+    before, after = _shown(current, _Described(wanted, engine.digest, provenance))
     return Plan(
         policy=wanted,
         engine=engine,
         provenance=provenance,
         steps=steps,
+        aliases=aliases,
         write_engine=write_engine,
         write_record=bool(steps) or not same or not _tells_the_same(current, wanted, provenance),
-        remove=stale_engines,
+        remove=stale_engines + current.litter,
         changed=bool(steps) or not same or write_engine or bool(stale_engines),
-        before=_before(current),
-        after=_describe(wanted, engine.digest, provenance),
+        before=before,
+        after=after,
         notes=(*current.notes, *state.endpoint_notes(wanted, current.interfaces)),
     )
 
 
 def _plan_removal(current: state.State, engine: EngineFile) -> Plan:
     steps = ruleset.removal() if current.table is not None else ()
+    before, after = _shown(current, _NOTHING)
     return Plan(
         policy=None,
         engine=engine,
         steps=steps,
         remove=current.leftovers,
         changed=bool(steps or current.leftovers),
-        before=_before(current),
+        before=before,
+        after=after,
         notes=current.notes,
     )
 
 
-def _steps(current: state.State, wanted: ruleset.Ruleset) -> tuple[ruleset.Step, ...]:
+def _steps(
+    current: state.State, wanted: model.HostPolicy
+) -> tuple[tuple[ruleset.Step, ...], t.Mapping[str, str]]:
+    """The steps to the table that enforces a policy, and the names that its sets go by then."""
     if current.table is not None and current.drift:
         # The names in the kernel no longer vouch for what is behind them.
-        return ruleset.repair(wanted)
-    return ruleset.plan(current.names, wanted)
+        return ruleset.repair(nftables.render(wanted)), {}
+    aliases = nftables.NO_ALIASES
+    if current.record is not None and current.table is not None:
+        aliases = current.record.aliases
+        if current.record.policy is not None:
+            smaller = in_place.in_place(current.record.policy, aliases, current.names, wanted)
+            if smaller is not None:
+                return (smaller.step,), smaller.aliases
+    live = current.names.sets if current.names is not None else frozenset()
+    aliases = in_place.aliases_for(wanted, aliases, live)
+    return ruleset.plan(current.names, nftables.render(wanted, aliases)), aliases
 
 
 def _is_taken_over(record: state.Record, provenance: Provenance | None) -> bool:
@@ -129,17 +147,39 @@ def _tells_the_same(current: state.State, wanted: model.HostPolicy, provenance: 
     )
 
 
-def _before(current: state.State) -> str:
-    drift = "".join(f"({line})\n" for line in current.drift)
-    if current.record is None:
-        return drift
-    return _describe(current.record.policy, current.record.engine, current.record.provenance) + drift
+class _Described(t.NamedTuple):
+    """What is, or will be, on a host, as far as a user is told."""
+
+    policy: model.HostPolicy | None = None
+    engine: str = ""
+    provenance: Provenance | None = None
+    is_unreadable: bool = False
+
+    def lines(self) -> list[str]:
+        """What there is to tell beside the policy."""
+        found = ["(a policy of another version)"] if self.is_unreadable else []
+        found += [] if self.provenance is None else [f"owner {self.provenance.owner}"]
+        return found + ([f"engine {self.engine[:16]}"] if self.engine else [])
 
 
-def _describe(policy: model.HostPolicy | None, engine: str, provenance: Provenance | None) -> str:
-    text = "(a policy of another version)\n" if policy is None else describe.describe(policy)
-    owner = "" if provenance is None else f"owner {provenance.owner}\n"
-    return f"{text}{owner}engine {engine[:16]}\n"
+_NOTHING = _Described()
+
+
+def _shown(current: state.State, wanted: _Described) -> tuple[str, str]:
+    """What differs, before and after, as a diff shows it."""
+    record = current.record
+    was = _NOTHING
+    if record is not None:
+        was = _Described(record.policy, record.engine, record.provenance, record.policy is None)
+    gone, come = changes.changes(was.policy, wanted.policy)
+    gone += [line for line in was.lines() if line not in wanted.lines()]
+    come += [line for line in wanted.lines() if line not in was.lines()]
+    before, after = changes.cut(([*(f"({line})" for line in current.drift), *gone], come))
+    return _text(before), _text(after)
+
+
+def _text(lines: list[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def apply(host: Host, planned: Plan) -> None:
@@ -184,18 +224,28 @@ def _put_in_force(host: Host, planned: Plan) -> None:
 
 def _write_record(host: Host, planned: Plan, policy: model.HostPolicy, table: Listing | None) -> None:
     now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
-    content = state.record_content(policy, planned.engine.digest, table, now, planned.provenance)
+    content = state.record_content(
+        policy, planned.engine.digest, table, now, planned.provenance, planned.aliases
+    )
     host.write(paths.POLICY_FILE, content, 0o600)
 
 
 def _take(host: Host, steps: tuple[ruleset.Step, ...]) -> None:
-    """Take the steps; when one fails, take back the ones before it, unless packets have taken the new way."""
-    for number, step in enumerate(steps):
+    """Take the steps; when one fails, take back it and the ones before it, unless packets have taken the new
+    way."""
+    begun: list[ruleset.Step] = []
+    for step in steps:
         try:
-            host.nft(step.script)
+            if step.script:
+                host.nft(step.script)
+                begun.append(step)
+            for member in step.fills:
+                host.fill_set(ruleset.TABLE, member.name, member.version, member.elements)
+            if step.changes:
+                host.change_sets(ruleset.TABLE, step.changes)
         except HostError as error:
-            if all(done.undo for done in steps[:number]):
-                for done in reversed(steps[:number]):
+            if all(done.undo for done in begun):
+                for done in reversed(begun):
                     _take_back(host, done, error)
             raise
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import typing as t
 
 from . import model
 from .shown import name as printable
@@ -16,40 +15,51 @@ MEMBERS_SHOWN = 5
 
 
 def describe(policy: model.HostPolicy | None) -> str:
-    """The policy as text, one fact a line, in the words of the resources it came from. None is empty."""
-    if policy is None:
-        return ""
-    lines = []
-    for endpoint in policy.endpoints:
-        lines.append(f"endpoint {printable(endpoint.name)} on {_where(endpoint)}")
-        for words, (name, tiers) in zip(_LISTS, endpoint.tiers.items()):
-            for tier in tiers:
-                end = f", then {tier.default_action}" if len(model.ENDINGS[name]) > 1 else ""
-                lines.append(f"  {words}, tier {tier.name}{end}")
-                for key in tier.policies:
-                    lines += _policy_lines(policy, key)
-        if endpoint.profiles:
-            lines.append("  profiles")
-            for key in endpoint.profiles:
-                lines += _policy_lines(policy, key)
+    """The policy as text, in the words of the resources it came from. None is empty."""
+    return "".join(f"{line}\n" for line in ([] if policy is None else lines(policy)))
+
+
+def lines(policy: model.HostPolicy) -> list[str]:
+    """The policy's facts, each in a line that is understood without the others."""
+    return [
+        *without_sets(policy),
+        *(set_line(one) for _name, one in sorted(policy.sets.items())),
+        *(set_line(one) for _name, one in sorted(policy.port_sets.items())),
+    ]
+
+
+def without_sets(policy: model.HostPolicy) -> list[str]:
+    """The same but for what sets hold."""
+    found = [line for endpoint in policy.endpoints for line in _endpoint_lines(endpoint)]
+    used = dict.fromkeys(key for endpoint in policy.endpoints for key in endpoint.policy_keys)
+    found += [line for key in used for line in _policy_lines(policy, key)]
     for name, entries in (("inbound", policy.failsafes.inbound), ("outbound", policy.failsafes.outbound)):
         if entries:
-            lines.append(f"failsafes {name}: " + ", ".join(map(_failsafe_text, entries)))
-    lines += [
+            found.append(f"failsafes {name}: " + ", ".join(map(_failsafe_text, entries)))
+    found += [
         f"interface {name} has {', '.join(known) or 'no addresses'}"
         for name, known in sorted(policy.interfaces.items())
     ]
-    lines += [_set_line(members) for _name, members in sorted(policy.sets.items())]
-    lines += [_port_set_line(members) for _name, members in sorted(policy.port_sets.items())]
-    lines += _setting_lines(policy.settings)
-    return "".join(line + "\n" for line in lines)
+    return found + _setting_lines(policy.settings)
+
+
+def _endpoint_lines(endpoint: model.Endpoint) -> list[str]:
+    name = f"endpoint {printable(endpoint.name)}"
+    found = [f"{name}: {_where(endpoint)}"]
+    for words, (list_name, tiers) in zip(_LISTS, endpoint.tiers.items()):
+        for tier in tiers:
+            end = f", then {tier.default_action}" if len(model.ENDINGS[list_name]) > 1 else ""
+            found += [f"{name}: {words}, tier {tier.name}{end}: {key}" for key in tier.policies]
+            if not tier.policies:
+                found.append(f"{name}: {words}, tier {tier.name}{end}: no policy")
+    return found + [f"{name}: {key}" for key in endpoint.profiles]
 
 
 def _where(endpoint: model.Endpoint) -> str:
     if endpoint.interface is None:
-        return f"interfaces that have {' or '.join(endpoint.addresses)}"
+        return f"on interfaces that have {' or '.join(endpoint.addresses)}"
     every = endpoint.interface == model.EVERY_INTERFACE
-    where = "every other interface" if every else f"interface {endpoint.interface}"
+    where = "on every other interface" if every else f"on interface {endpoint.interface}"
     return f"{where} ({', '.join(endpoint.addresses)})" if endpoint.addresses else where
 
 
@@ -59,13 +69,12 @@ _LISTS = ("untracked", "pre-DNAT", "normal", "forward")
 
 def _policy_lines(policy: model.HostPolicy, key: str) -> list[str]:
     member = policy.policies[key]
-    staged = "" if member.staged is None else f" (staged, to {member.staged}: decides nothing)"
-    lines = [f"    {key}{staged}"]
+    found = [] if member.staged is None else [f"{key}: staged, to {member.staged}: decides nothing"]
     for direction in (model.INGRESS, model.EGRESS):
-        lines += ["      " + _rule_line(policy, rule) for rule in member.rules(direction)]
+        found += [f"{key} {direction}: {_rule_text(policy, rule)}" for rule in member.rules(direction)]
         if member.governs(direction) and not member.rules(direction):
-            lines.append(f"      {direction}: no rules")
-    return lines
+            found.append(f"{key} {direction}: no rules")
+    return found
 
 
 def _setting_lines(settings: model.Settings) -> list[str]:
@@ -78,8 +87,8 @@ def _setting_lines(settings: model.Settings) -> list[str]:
     ]
 
 
-def _rule_line(policy: model.HostPolicy, rule: model.Rule) -> str:
-    words = [f"{rule.origin.direction} {rule.origin.rule}: {rule.action}"]
+def _rule_text(policy: model.HostPolicy, rule: model.Rule) -> str:
+    words = [rule.action]
     if rule.ip_version is not None:
         words.append(f"IPv{rule.ip_version}")
     if rule.protocol is not None:
@@ -121,22 +130,25 @@ def _failsafe_text(entry: model.Failsafe) -> str:
     return text if entry.net is None else f"{text} {entry.net}"
 
 
-def _set_line(members: model.AddressSet) -> str:
-    """Its size, its first members, and a hash that shows any other change of it."""
-    return _members_line("set", members.text, members.v4 + members.v6)
+def title(members: model.AddressSet | model.PortSet) -> str:
+    """What a set is and stands for."""
+    word = "set" if isinstance(members, model.AddressSet) else "ports"
+    return f"{word} [{printable(members.text)}]"
 
 
-def _members_line(word: str, text: str, everyone: t.Sequence[str]) -> str:
+def members(of: model.AddressSet | model.PortSet) -> list[str]:
+    """The members of a set, each as text, in order."""
+    if isinstance(of, model.AddressSet):
+        return [*of.v4, *of.v6]
+    return [f"{address} {protocol_name(number)} {port}" for address, number, port in of.v4 + of.v6]
+
+
+def set_line(of: model.AddressSet | model.PortSet) -> str:
+    """What a set stands for, its size, its first members, and a hash that shows any other change of it."""
+    everyone = members(of)
     shown = ", ".join(everyone[:MEMBERS_SHOWN]) + (", …" if len(everyone) > MEMBERS_SHOWN else "")
     mark = hashlib.sha256("\n".join(everyone).encode()).hexdigest()[:8]
-    return f"{word} [{printable(text)}]: {len(everyone)} members ({mark})" + (f": {shown}" if shown else "")
-
-
-def _port_set_line(members: model.PortSet) -> str:
-    everyone = [
-        f"{address} {protocol_name(number)} {port}" for address, number, port in members.v4 + members.v6
-    ]
-    return _members_line("ports", members.text, everyone)
+    return f"{title(of)}: {len(everyone)} members ({mark})" + (f": {shown}" if shown else "")
 
 
 def protocol_name(number: int) -> str:

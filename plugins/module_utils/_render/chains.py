@@ -11,8 +11,8 @@ from __future__ import annotations
 import typing as t
 
 from .._policy import model
-from . import counters, ruleset
-from .matches import ANYTHING, Known, Matches
+from . import counters, folding, ruleset
+from .matches import ADDRESSES, ANYTHING, IP, Known, Matches
 
 _DECISIONS = {model.ALLOW: "notrack accept", model.DENY: "drop", model.PASS: "return"}
 
@@ -23,8 +23,9 @@ _LOG_LEVEL = "info"  # as Calico's nftables plane has it
 class Chains:
     """Collects what one policy's table consists of, in an order in which each comes before its users."""
 
-    def __init__(self, policy: model.HostPolicy) -> None:
-        self._matches = Matches(policy)
+    def __init__(self, policy: model.HostPolicy, aliases: t.Mapping[str, str]) -> None:
+        self._policy = policy
+        self._matches = Matches(policy, aliases)
         self._settings = policy.settings
         self._counter_of: dict[str, str] = {}
         for member in policy.policies.values():
@@ -48,9 +49,33 @@ class Chains:
         self.counters[name] = None
         return f'counter name "{name}"'
 
-    def rule(self, rule: model.Rule, tier: str, known: Known = ANYTHING) -> list[str]:
+    def rules(self, rules: t.Iterable[model.Rule], tier: str, known: Known = ANYTHING) -> list[str]:
+        """The statements of rules in their order."""
+        return [
+            statement
+            for part in folding.folds(rules, self._policy, known)
+            for statement in (
+                self._fold(part) if isinstance(part, folding.Fold) else self._rule(part, tier, known)
+            )
+        ]
+
+    def _fold(self, fold: folding.Fold) -> t.Iterator[str]:
+        """A look at the address for each IP version."""
+        chains = [
+            self.add("rule", [f"{self._counted(rule)} {_DECISIONS[rule.action]}"]) for rule in fold.rules
+        ]
+        for version, ip in IP.items():
+            elements = folding.elements(fold, self._policy, version)
+            if elements:
+                verdicts = ", ".join(f"{addresses} : goto {chains[index]}" for addresses, index in elements)
+                yield f"{ip} {ADDRESSES[fold.key]} vmap {{ {verdicts} }}"
+
+    def _counted(self, rule: model.Rule) -> str:
+        return self.counter(self._counter_of[rule.origin.path])
+
+    def _rule(self, rule: model.Rule, tier: str, known: Known) -> list[str]:
         """A rule's statements, the first of which that matches decides; none where no packet can match."""
-        counted = self.counter(self._counter_of[rule.origin.path])
+        counted = self._counted(rule)
         matches = self._matches.of(rule, known)
         if rule.action != model.LOG:
             return [f"{match} {counted} {_DECISIONS[rule.action]}".lstrip() for match in matches]

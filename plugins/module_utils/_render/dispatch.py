@@ -4,8 +4,9 @@
 """Ports into classes: all packets of one class can match the same rules, and no others.
 
 Looking up the class of a packet takes as long for a thousand rules as for ten, and a class has few rules:
-those that ask for its ports, and those that ask for none. That the latter stand in every class is why the
-size has a bound: beyond it neighbouring classes become one, whose rules ask for their ports themselves.
+those that ask for its ports, and between them those that ask for none. That the latter stand in every class
+is why the size has a bound: beyond it neighbouring classes become one, whose rules ask for their ports
+themselves.
 """
 
 from __future__ import annotations
@@ -19,15 +20,12 @@ if t.TYPE_CHECKING:
 
 FLOOR = 4096
 GROWTH = 4
-"""All classes of a list of rules hold at most FLOOR rules, or GROWTH times as many as the list has."""
-
-Ranges = t.Optional[t.Sequence["model.PortRange"]]
-"""The ports that a rule asks for; None for any."""
+"""All classes of a list of rules need at most FLOOR statements, or GROWTH times as many as it has rules."""
 
 
 @dataclass(frozen=True)
 class Class:
-    """The rules, by their index and in order, that a packet with one of these ports can match."""
+    """The rules, by their index and in order, that ask for ports and may get these."""
 
     ports: model.PortRange
     members: tuple[int, ...]
@@ -42,25 +40,25 @@ class _Point:
     closed: list[int] = field(default_factory=list)
 
 
-def classes(asked: t.Sequence[Ranges]) -> list[Class]:
-    """The classes of a list of rules, by the ports that each asks for.
+def classes(asked: t.Mapping[int, t.Sequence[model.PortRange]], rules: int, between: int) -> list[Class]:
+    """The classes of a list of rules; `asked` has the ports that each asks for, if it does.
 
-    A port that is in no class matches only rules that ask for none. Without any class all rules have to be
-    tried: there are no ports to tell packets apart by, or there would be one class only.
+    `between` is how many statements a class needs for the rules without ports before, between and after its
+    own, each time. A port that is in no class matches only rules that ask for none. Without any class all
+    rules have to be tried: there are no ports to tell packets apart by, or there would be one class only.
     """
     points = _points(asked)
-    anywhere = [index for index, ranges in enumerate(asked) if ranges is None]
-    width, bound = 1, max(FLOOR, GROWTH * len(asked))
-    while width < len(points) and _size(points, width, len(anywhere)) > bound:
+    width, bound = 1, max(FLOOR, GROWTH * rules)
+    while width < len(points) and _size(points, width, between) > bound:
         width *= 2
-    return [] if width >= len(points) else list(_merged(points, width, anywhere))
+    return [] if width >= len(points) else list(_merged(points, width))
 
 
-def _points(asked: t.Sequence[Ranges]) -> list[_Point]:
+def _points(asked: t.Mapping[int, t.Sequence[model.PortRange]]) -> list[_Point]:
     """The points in order; after the last there is no range left."""
     found: dict[int, _Point] = {}
-    for index, ranges in enumerate(asked):
-        for first, last in ranges or ():
+    for index, ranges in asked.items():
+        for first, last in ranges:
             found.setdefault(first, _Point(first)).opened.append(index)
             found.setdefault(last + 1, _Point(last + 1)).closed.append(index)
     return [found[port] for port in sorted(found)]
@@ -70,18 +68,19 @@ def _groups(points: list[_Point], width: int) -> t.Iterator[list[_Point]]:
     return (points[start : start + width] for start in range(0, len(points), width))
 
 
-def _size(points: list[_Point], width: int, anywhere: int) -> int:
-    """How many rules all classes together would have at most, if each spanned so many points."""
+def _size(points: list[_Point], width: int, between: int) -> int:
+    """How many statements all classes together would have at most, if each spanned so many points."""
     size = active = 0
     for group in _groups(points, width):
-        size += anywhere + active - len(group[0].closed)
+        members = active - len(group[0].closed)
         for point in group:
-            size += len(point.opened)
+            members += len(point.opened)
             active += len(point.opened) - len(point.closed)
+        size += members + (members + 1) * between
     return size
 
 
-def _merged(points: list[_Point], width: int, anywhere: list[int]) -> t.Iterator[Class]:
+def _merged(points: list[_Point], width: int) -> t.Iterator[Class]:
     active: Counter[int] = Counter()
     for group, following in zip(_groups(points, width), [*points[width::width], points[-1]]):
         active.subtract(group[0].closed)
@@ -93,5 +92,4 @@ def _merged(points: list[_Point], width: int, anywhere: list[int]) -> t.Iterator
             active.subtract(point.closed)
         active = +active
         if members:
-            ports = (group[0].port, following.port - 1)
-            yield Class(ports, tuple(sorted([*anywhere, *members])))
+            yield Class((group[0].port, following.port - 1), tuple(sorted(members)))

@@ -32,14 +32,17 @@ class Known:
     """What is certain of all packets that come to a rule, so that it need not ask for it.
 
     `ports` is the range that the port of side `key` (SPORT or DPORT) is in; without it nothing is known.
+    `is_later_fragment`: what stands where ports would be is not the beginning of a transport header.
     """
 
     protocol: int | None = None
     key: str = DPORT
     ports: model.PortRange | None = None
+    is_later_fragment: bool = False
 
 
 ANYTHING = Known()
+LATER_FRAGMENT = Known(is_later_fragment=True)
 
 
 def sides(rule: model.Rule) -> tuple[tuple[str, model.Side], ...]:
@@ -53,10 +56,14 @@ def asks_for_ports(side: model.Side) -> bool:
 
 
 class Matches:
-    """The matches of one policy's rules. Collects the sets that they mention."""
+    """The matches of one policy's rules. Collects the sets that they mention.
 
-    def __init__(self, policy: model.HostPolicy) -> None:
+    `aliases` has the names of sets in the kernel that have come to hold what another name would say.
+    """
+
+    def __init__(self, policy: model.HostPolicy, aliases: t.Mapping[str, str]) -> None:
         self._policy = policy
+        self._aliases = aliases
         self.sets: dict[str, ruleset.Set] = {}
 
     def of(self, rule: model.Rule, known: Known = ANYTHING) -> list[str]:
@@ -64,6 +71,11 @@ class Matches:
 
         None at all where no packet can match.
         """
+        if _asks_for_icmp(rule) and rule.protocol not in (None, *model.ICMP_PROTOCOLS):
+            # Nothing matches, and nft 0.9.8 dies when it lists a part of a header it knows nothing of.
+            return []
+        if _asks_for_icmp(rule) and known.is_later_fragment:
+            return []
         return [
             " ".join(part for part in (*addresses, *protocol, *_icmp(rule), *ports) if part)
             for family in _families(rule)
@@ -103,7 +115,11 @@ class Matches:
             if not (side.ports or side.named_ports or side.not_ports):
                 yield ""
             return
-        excluded = [f"th {key} != {_port_list(side.not_ports)}"] if side.not_ports else []
+        if known.is_later_fragment:
+            if side == model.Side(side.sets, not_sets=side.not_sets):
+                yield ""
+            return
+        excluded = [_excluded(key, side.not_ports)] if side.not_ports else []
         excluded += [
             f"{self._endpoint(key, family)} != @{self._port_set(name, family)}"
             for name in side.not_named_ports
@@ -138,21 +154,30 @@ class Matches:
 
     def _set(self, name: str, family: int) -> str:
         elements = self._policy.sets[name].family(family)
-        return self._named(f"set{family}", name, ADDRESS_TYPES[family], elements, ruleset.INTERVALS)
+        own = set_name(name, family, elements)
+        return self._added(
+            ruleset.Set(self._aliases.get(own, own), ADDRESS_TYPES[family], elements, ruleset.INTERVALS)
+        )
 
     def _port_set(self, name: str, family: int) -> str:
         members = self._policy.port_sets[name].family(family)
         elements = tuple(f"{address} . {protocol} . {port}" for address, protocol, port in members)
         kind = f"{ADDRESS_TYPES[family]} . inet_proto . inet_service"
-        return self._named(f"ports{family}", name, kind, elements, ())
+        own = ruleset.content_name(f"ports{family}-{_label(name)}", *elements)
+        return self._added(ruleset.Set(own, kind, elements, ()))
 
-    def _named(
-        self, label: str, name: str, kind: str, elements: tuple[str, ...], flags: tuple[str, ...]
-    ) -> str:
-        label = f"{label}-{re.sub('[^A-Za-z0-9]', '', name)[:16]}"
-        member = ruleset.Set(ruleset.content_name(label, *elements), kind, elements, flags)
+    def _added(self, member: ruleset.Set) -> str:
         self.sets[member.name] = member
         return member.name
+
+
+def set_name(name: str, family: int, elements: tuple[str, ...]) -> str:
+    """What the policy's address set of that name is called in our table, by IP version."""
+    return ruleset.content_name(f"set{family}-{_label(name)}", *elements)
+
+
+def _label(name: str) -> str:
+    return re.sub("[^A-Za-z0-9]", "", name)[:16]
 
 
 def _families(rule: model.Rule) -> tuple[int | None, ...]:
@@ -177,9 +202,12 @@ def _protocols(rule: model.Rule, known: Known) -> t.Iterator[tuple[list[str], bo
         yield excluded, False
 
 
+def _asks_for_icmp(rule: model.Rule) -> bool:
+    return rule.icmp is not None or rule.not_icmp is not None
+
+
 def _icmp(rule: model.Rule) -> t.Iterator[str]:
-    asks = rule.icmp is not None or rule.not_icmp is not None
-    if asks and rule.protocol not in model.ICMP_PROTOCOLS:
+    if _asks_for_icmp(rule) and rule.protocol not in model.ICMP_PROTOCOLS:
         # By offset, for both protocols and both IP versions: nft's own `icmp type` asks for IPv4, and its
         # negation of type and code is that of each, not of both.
         yield f"meta l4proto {_EITHER_ICMP}"
@@ -197,6 +225,13 @@ def port_text(ports: model.PortRange) -> str:
     """A range of ports as nft reads it."""
     first, last = ports
     return str(first) if first == last else f"{first}-{last}"
+
+
+def _excluded(key: str, ports: tuple[model.PortRange, ...]) -> str:
+    if len(ports) == 1 and ports[0][0] == ports[0][1]:
+        # nft makes one comparison of two of single ports, and that excludes only those that have both.
+        return f"th {key} & 0xffff != {ports[0][0]}"
+    return f"th {key} != {_port_list(ports)}"
 
 
 def _port_list(ports: t.Iterable[model.PortRange]) -> str:

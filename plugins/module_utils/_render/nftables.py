@@ -6,8 +6,9 @@
 Both raw chains are hooked: raw prerouting judges what arrives on an endpoint's interface, wherever it is
 going; raw output what the host itself sends. Ingress alone would leave every reply to connection tracking.
 
-A base chain finds the endpoint's chain by the interface. There, discovery and failsafe ports pass; then each
-tier is a `jump`, and what its rules accept, drop or pass on is decided below (tiers.py).
+A base chain finds the endpoint's chain by the interface. There, later fragments, which show no ports, take a
+way of their own; discovery and failsafe ports pass; then each tier is a `jump`, and what its rules accept,
+drop or pass on is decided below (tiers.py).
 """
 
 from __future__ import annotations
@@ -19,19 +20,28 @@ from .._policy import model
 from . import counters, ruleset
 from .chains import Chains
 from .matches import ADDRESSES, DPORT, IP, SPORT
-from .tiers import tier_chain
+from .tiers import fragments_chain, tier_chain
 
 HOOKS = {model.INGRESS: ("prerouting", "iifname"), model.EGRESS: ("output", "oifname")}
 LOOPBACK = "lo"
+NO_ALIASES: t.Mapping[str, str] = {}
+
+# The kernel reads a transport header in any packet (nft_payload_fast_eval). Where connection tracking is at
+# work there are no fragments here: it has made whole packets of them.
+LATER_FRAGMENTS = ("ip frag-off & 0x1fff != 0", "meta nfproto ipv6 frag frag-off != 0")
 
 # RFC 4861: valid neighbour discovery has hop limit 255, so it cannot come from beyond the link.
 NEIGHBOUR_DISCOVERY = "icmpv6 type { 133-137 } ip6 hoplimit 255 accept"
 LISTENER_DISCOVERY = "icmpv6 type { 130-132, 143 } accept"
 
 
-def render(policy: model.HostPolicy) -> ruleset.Ruleset:
-    """The table that enforces the policy's untracked part."""
-    chains = Chains(policy)
+def render(policy: model.HostPolicy, aliases: t.Mapping[str, str] = NO_ALIASES) -> ruleset.Ruleset:
+    """The table that enforces the policy's untracked part.
+
+    `aliases`: the names of sets in the kernel whose content has changed since they were named, by the name
+    that their content has now.
+    """
+    chains = Chains(policy, aliases)
     maps, bases = [], []
     for direction, (hook, key) in HOOKS.items():
         targets = _targets(chains, policy, direction)
@@ -110,6 +120,10 @@ def _verdict(
         return None
     label = {None: "by-addresses", model.EVERY_INTERFACE: "every"}.get(endpoint.interface, endpoint.interface)
     rules = [chains.counter(counters.of_endpoint(endpoint.name, direction))]
+    of_fragments = (fragments_chain(chains, policy, tier, direction) for tier in tiers)
+    fragments = [f"jump {name}" for name in of_fragments if name]
+    leave = f"goto {chains.add(f'raw-{direction}-fragments', fragments)}" if fragments else "accept"
+    rules += [f"{later} {leave}" for later in LATER_FRAGMENTS]
     rules += [NEIGHBOUR_DISCOVERY, LISTENER_DISCOVERY, *_failsafes(chains, policy.failsafes, direction)]
     rules += [f"jump {tier_chain(chains, policy, tier, direction)}" for tier in tiers]
     return f"goto {chains.add(f'raw-{direction}-{label}', rules)}"

@@ -25,6 +25,8 @@ TABLE = "netpolicy_host"
 ELEMENTS_PER_LINE = 8
 INTERVALS = ("interval",)
 """The flags of a set of address ranges."""
+LARGE = 5000
+"""Sets of more networks than this go to the kernel without nft, which takes 700 MiB for a million."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,16 @@ class Set:
     def members(self) -> tuple[str, ...]:
         """Its elements, as `nft` reads them."""
         return self.elements
+
+    @property
+    def version(self) -> int:
+        """The IP version of its addresses."""
+        return 6 if self.type.startswith("ipv6_addr") else 4
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is filled, and changed, element by element."""
+        return self.flags == INTERVALS and len(self.elements) > LARGE
 
 
 @dataclass(frozen=True)
@@ -214,12 +226,24 @@ def _body(head: str, lines: t.Iterable[str]) -> list[str]:
 # -- change ------------------------------------------------------------------------------------------
 
 
+class SetChange(t.NamedTuple):
+    """Networks that come into a set, and that leave it."""
+
+    name: str
+    version: int
+    add: tuple[str, ...]
+    remove: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Step:
-    """A script for `nft -f`, which is one transaction, and the one that takes it back."""
+    """A script for `nft -f`, which is one transaction, the one that takes it back, and what nft is no help
+    with: sets that are to be filled after the script, or changed, all of them in one transaction."""
 
-    script: str
+    script: str = ""
     undo: str = ""
+    fills: tuple[Set, ...] = ()
+    changes: tuple[SetChange, ...] = ()
 
 
 def plan(live: Names | None, wanted: Ruleset) -> tuple[Step, ...]:
@@ -231,7 +255,11 @@ def plan(live: Names | None, wanted: Ruleset) -> tuple[Step, ...]:
     now = names(wanted)
     undo = [_command("delete", "table")] if live is None else _removals(_union(have, now), have)
     steps = (
-        Step(_script(_additions(live, wanted)), _script(undo)),
+        Step(
+            _script(_additions(live, wanted)),
+            _script(undo),
+            tuple(member for member in wanted.sets if member.is_large and member.name not in have.sets),
+        ),
         Step(_script(_switch(dict(have.bases), wanted))),
         Step(_script(_removals(have, now))),
     )
@@ -300,7 +328,7 @@ def removal() -> tuple[Step, ...]:
 
 def _definition(kind: str, member: Set | InterfaceMap) -> str:
     parts = list(member.settings)
-    if member.members:
+    if member.members and not (isinstance(member, Set) and member.is_large):
         parts.append(f"elements = {{ {', '.join(member.members)} }}")
     return _command("add", kind, f"{member.name} {{ {'; '.join(parts)}; }}")
 

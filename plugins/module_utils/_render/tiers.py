@@ -5,29 +5,43 @@
 
 Where enough rules ask for ports, a packet is sent by protocol and port to a chain of those rules alone that
 it can still match (dispatch.py). Everything below a tier's chain is reached by `goto`, so that the end of a
-chain, and the `return` of Pass, is the end of the tier. Rules between them that ask for no port stand in
-many of these chains; a run of them is a chain of its own, reached by `jump`, unless there is a Pass in it.
+chain, and the `return` of Pass, is the end of the tier.
+
+The rules without ports before, between and after those stand in many of these chains. So they are chains of
+their own, reached by `jump`: one for each block of four rules, of sixteen, and so on, of which any stretch
+of rules needs a few. A block with a Pass in it is none: its `return` would come back here.
 """
 
 from __future__ import annotations
 
-import itertools
+import functools
+import math
 import typing as t
 
 from .._policy import model
 from . import dispatch
-from .matches import ANYTHING, DPORT, SPORT, Known, asks_for_ports, port_text, sides
+from .matches import ANYTHING, DPORT, LATER_FRAGMENT, SPORT, Known, asks_for_ports, port_text, sides
 
 if t.TYPE_CHECKING:
     from .chains import Chains
 
 FEW = 4
 """Fewer rules with ports than this are tried one after the other: to find their class takes as long."""
+BLOCK = 4
+"""So many blocks are one of the next size."""
+MIN_BLOCK = 2
+"""Fewer statements stand where they are needed."""
 
 
 def tier_chain(chains: Chains, policy: model.HostPolicy, tier: model.Tier, direction: str) -> str:
     """The name of the chain that judges a tier's packets of one direction."""
     return _Tier(chains, policy, tier, direction).chain()
+
+
+def fragments_chain(chains: Chains, policy: model.HostPolicy, tier: model.Tier, direction: str) -> str | None:
+    """The name of the chain that judges a tier's later fragments; None where none of its rules can."""
+    statements = chains.rules(policy.tier_rules(tier, direction), tier.name, LATER_FRAGMENT)
+    return chains.add(f"raw-{direction}-tier-{tier.name}-fragments", statements) if statements else None
 
 
 class _Tier:
@@ -49,7 +63,7 @@ class _Tier:
             verdicts = (f"{protocol} : goto {chain}" for protocol, chain in targets.items())
             statements.append(f"meta l4proto vmap {{ {', '.join(verdicts)} }}")
             members = [rule for rule in members if rule.protocol not in targets]
-        return self._chains.add(self._label, [*statements, *self._statements(members, ANYTHING)])
+        return self._chains.add(self._label, [*statements, *self.statements(members, ANYTHING)])
 
     def _protocols(self) -> list[int]:
         """The protocols whose packets are told apart by port."""
@@ -65,39 +79,35 @@ class _Tier:
         known = Known(protocol)
         label = f"{self._label}-{model.PROTOCOL_NAMES[protocol].lower()}"
         rules = [rule for rule in self._rules if _can_be(rule, protocol)]
-        asked = [self._ports(rule, protocol) for rule in rules]
-        # A rule, or a run of rules that ask for no port.
-        parts: list[tuple[dispatch.Ranges, list[model.Rule]]] = []
-        for ranges, run in itertools.groupby(zip(asked, rules), key=lambda pair: pair[0]):
-            members = [rule for _ranges, rule in run]
-            parts += [(ranges, members)] if ranges is None else [(ranges, [rule]) for rule in members]
-        shared = [self._run(members, known) if ranges is None else [] for ranges, members in parts]
+        ports = {index: self._ports(rule, protocol) for index, rule in enumerate(rules)}
+        asked = {index: ranges for index, ranges in ports.items() if ranges is not None}
+        blocks = _Blocks(self, [None if index in asked else rule for index, rule in enumerate(rules)], known)
         verdicts = []
-        for found in dispatch.classes([ranges for ranges, _members in parts]):
+        for found in dispatch.classes(asked, len(rules), blocks.most(len(rules))):
             inside = Known(protocol, self._key, found.ports)
-            statements = [
-                statement
-                for index in found.members
-                for statement in shared[index] or self._statements(parts[index][1], inside)
-            ]
+            statements: list[str] = []
+            for before, index in zip((-1, *found.members), found.members):
+                statements += blocks.statements(before + 1, index)
+                statements += self.statements([rules[index]], inside)
+            statements += blocks.statements(found.members[-1] + 1, len(rules))
             verdicts.append(f"{port_text(found.ports)} : goto {self._chains.add(label, statements)}")
         if not verdicts:
-            return self._chains.add(label, self._statements(rules, known))
+            return self._chains.add(label, self.statements(rules, known))
         lookup = f"th {self._key} vmap {{ {', '.join(verdicts)} }}"
         # Other ports, and what shows none: a later fragment.
-        return self._chains.add(label, [lookup, *itertools.chain.from_iterable(shared)])
+        return self._chains.add(label, [lookup, *blocks.statements(0, len(rules))])
 
-    def _run(self, rules: list[model.Rule], known: Known) -> list[str]:
-        """The statements of rules that stand in every class."""
-        statements = self._statements(rules, known)
-        if len(statements) < 2 or any(rule.action == model.PASS for rule in rules):
+    def statements(self, rules: t.Iterable[model.Rule], known: Known) -> list[str]:
+        """The statements of rules in their order."""
+        return self._chains.rules(rules, self._tier, known)
+
+    def block(self, statements: list[str]) -> list[str]:
+        """Statements that stand in many chains, as a chain of their own if that is shorter."""
+        if len(statements) < MIN_BLOCK:
             return statements
-        return [f"jump {self._chains.add(f'{self._label}-run', statements)}"]
+        return [f"jump {self._chains.add(f'{self._label}-block', statements)}"]
 
-    def _statements(self, rules: t.Iterable[model.Rule], known: Known) -> list[str]:
-        return [line for rule in rules for line in self._chains.rule(rule, self._tier, known)]
-
-    def _ports(self, rule: model.Rule, protocol: int) -> dispatch.Ranges:
+    def _ports(self, rule: model.Rule, protocol: int) -> list[model.PortRange] | None:
         """The ports of the key's side that the rule asks for; None for any, nothing if it has another
         protocol."""
         side = dict(sides(rule))[self._key]
@@ -111,6 +121,42 @@ class _Tier:
             if member == protocol
         ]
         return sorted({*side.ports, *named}) if _can_be(rule, protocol) else []
+
+
+class _Blocks:
+    """The rules without ports of one protocol, in blocks that chains share. None is a rule with ports."""
+
+    def __init__(self, tier: _Tier, rules: list[model.Rule | None], known: Known) -> None:
+        self._tier = tier
+        self._rules = rules
+        self._known = known
+        self._block = functools.cache(self._statements)
+
+    def most(self, end: int) -> int:
+        """As many statements as a stretch of rules needs, about."""
+        without_ports = sum(rule is not None for rule in self._rules)
+        levels = max(1, math.ceil(math.log(max(end, 1), BLOCK)))
+        return min(without_ports, 2 * (BLOCK - 1) * levels)
+
+    def statements(self, first: int, end: int) -> list[str]:
+        """The statements of the rules from one index up to another."""
+        found: list[str] = []
+        while first < end:
+            size = 1
+            while first % (size * BLOCK) == 0 and first + size * BLOCK <= end:
+                size *= BLOCK
+            found += self._block(first, size)
+            first += size
+        return found
+
+    def _statements(self, first: int, size: int) -> list[str]:
+        rules = [rule for rule in self._rules[first : first + size] if rule is not None]
+        if not any(rule.action == model.PASS for rule in rules):
+            return self._tier.block(self._tier.statements(rules, self._known))
+        if size == 1:
+            return self._tier.statements(rules, self._known)
+        part = size // BLOCK
+        return [line for start in range(first, first + size, part) for line in self._block(start, part)]
 
 
 def _can_be(rule: model.Rule, protocol: int) -> bool:

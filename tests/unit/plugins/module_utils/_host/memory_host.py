@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.netpolicy.host.plugins.module_utils._host import system, tracking
 from ansible_collections.netpolicy.host.plugins.module_utils._netlink import conntrack, messages
+from ansible_collections.netpolicy.host.plugins.module_utils._render import ruleset
 
 _MENTIONED = re.compile(
     r'(?:jump|goto) (?P<chain>[^\s,}]+)|@(?P<set>(?!th,)\S+)|counter name "(?P<counter>[^"]+)"'
@@ -171,6 +172,22 @@ class MemoryHost:
         except ScriptError as error:
             raise system.HostError(f"nft -f -: Error: {error}") from error
         self.tables = after
+
+    def fill_set(self, table: str, name: str, version: int, elements: t.Iterable[str]) -> None:
+        self.change_sets(table, [ruleset.SetChange(name, version, tuple(elements), ())])
+
+    def change_sets(self, table: str, changes: t.Iterable[ruleset.SetChange]) -> None:
+        changed = list(changes)
+        number = len(self.scripts)
+        self.scripts.append(f"change {', '.join(change.name for change in changed)}")
+        self.effects += 1
+        if number == self.fail_at:
+            raise system.HostError("change sets: Device or resource busy")
+        for change in changed:
+            members = self.tables["inet", table][change.name].members
+            kept = [member for member in members if member not in set(change.remove)]
+            assert len(kept) == len(members) - len(change.remove)
+            members[:] = [*kept, *change.add]
 
     def read(self, path: str) -> bytes | None:
         return self.contents[path][0] if path in self.contents else None

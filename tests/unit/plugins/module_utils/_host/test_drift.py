@@ -65,8 +65,8 @@ def test_a_listing_is_read_object_by_object_and_rule_by_rule():
 
 def test_what_has_not_changed_does_not_differ():
     _installed, whole = listing()
-    assert drift.differences(drift.prints(whole), whole, POLICY) == []
-    assert drift.differences(drift.prints(LISTING), LISTING, None) == []
+    assert drift.differences(drift.prints(whole), whole, POLICY, nftables.render(POLICY)) == []
+    assert drift.differences(drift.prints(LISTING), LISTING, None, None) == []
 
 
 @pytest.mark.parametrize("index", range(len(RULES)))
@@ -74,7 +74,7 @@ def test_a_missing_rule_is_named_by_its_policy(index):
     installed, whole = listing()
     chain = tier_chain(installed)
     del installed.ours[chain].members[index]
-    assert drift.differences(drift.prints(whole), text(installed), POLICY) == [
+    assert drift.differences(drift.prints(whole), text(installed), POLICY, nftables.render(POLICY)) == [
         f"GlobalNetworkPolicy/web/ingress/{index} is missing from chain {chain}, or was changed"
     ]
 
@@ -83,7 +83,7 @@ def test_a_foreign_rule_is_quoted():
     installed, whole = listing()
     chain = tier_chain(installed)
     installed.ours[chain].members.insert(1, "tcp dport 22 drop")
-    assert drift.differences(drift.prints(whole), text(installed), POLICY) == [
+    assert drift.differences(drift.prints(whole), text(installed), POLICY, nftables.render(POLICY)) == [
         f"chain {chain} has 'tcp dport 22 drop', which is not ours"
     ]
 
@@ -93,7 +93,7 @@ def test_a_missing_chain_tells_the_rules_that_went_with_it():
     chain = tier_chain(installed)
     del installed.ours[chain]
     rules = ", ".join(f"GlobalNetworkPolicy/web/ingress/{index}" for index in range(len(RULES)))
-    assert drift.differences(drift.prints(whole), text(installed), POLICY) == [
+    assert drift.differences(drift.prints(whole), text(installed), POLICY, nftables.render(POLICY)) == [
         f"chain {chain} is missing ({rules})"
     ]
 
@@ -101,7 +101,9 @@ def test_a_missing_chain_tells_the_rules_that_went_with_it():
 def test_very_many_differences_are_counted():
     _installed, whole = listing()
     strange = "".join(f"\tchain mine-{index} {{\n\t}}\n" for index in range(50))
-    found = drift.differences(drift.prints(whole), whole.replace("}\n", f"}}\n{strange}", 1), POLICY)
+    found = drift.differences(
+        drift.prints(whole), whole.replace("}\n", f"}}\n{strange}", 1), POLICY, nftables.render(POLICY)
+    )
     assert len(found) == 21
     assert found[-1] == "and 30 more"
 
@@ -109,5 +111,5 @@ def test_very_many_differences_are_counted():
 def test_a_policy_that_is_not_understood_still_has_drift():
     installed, whole = listing()
     del installed.ours[tier_chain(installed)].members[0]
-    (told,) = drift.differences(drift.prints(whole), text(installed), None)
+    (told,) = drift.differences(drift.prints(whole), text(installed), None, None)
     assert told.startswith("line 1 is missing from chain raw-ingress-tier-")

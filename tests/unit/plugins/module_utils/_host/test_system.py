@@ -56,6 +56,17 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
     assert names(tmp_path) == ["file"]
 
 
+def test_what_is_left_of_a_write_that_was_killed_can_be_told(tmp_path, monkeypatch):
+    path = str(tmp_path / "file")
+    # What is done to the temporary file after a death is done by nobody.
+    monkeypatch.setattr(os, "replace", lambda _source, _target: None)
+    HOST.write(path, b"content", 0o644)
+    (left,) = names(tmp_path)
+    assert system.is_unfinished(str(tmp_path / left), of=path)
+    assert not system.is_unfinished(path, of=path)
+    assert not system.is_unfinished(str(tmp_path / ".files.x"), of=path)
+
+
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
     path = tmp_path / "file"
     (path / "in the way").mkdir(parents=True)

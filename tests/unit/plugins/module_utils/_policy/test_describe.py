@@ -21,48 +21,39 @@ def test_a_policy_in_the_words_of_its_resources():
     text = describe.describe(samples.sample())
     lines = text.splitlines()
     assert [line for line in lines if not line.startswith(("set ", "ports "))] == [
-        "endpoint node-1-eth0 on interface eth0 (192.0.2.10)",
-        "  untracked, tier default",
-        "    GlobalNetworkPolicy/web",
+        "endpoint node-1-eth0: on interface eth0 (192.0.2.10)",
+        "endpoint node-1-eth0: untracked, tier default: GlobalNetworkPolicy/web",
+        "endpoint node-1-eth0: untracked, tier default: GlobalNetworkPolicy/base",
+        "endpoint node-1-eth0: pre-DNAT, tier security: GlobalNetworkPolicy/early",
+        "endpoint node-1-eth0: normal, tier security, then deny: GlobalNetworkPolicy/planned",
+        "endpoint node-1-eth0: normal, tier security, then deny: GlobalNetworkPolicy/tracked",
+        "endpoint node-1-eth0: normal, tier default, then pass: GlobalNetworkPolicy/passing",
+        "endpoint node-1-eth0: forward, tier default, then deny: GlobalNetworkPolicy/passing",
+        "endpoint node-1-eth0: Profile/open",
+        "endpoint node-1-eth1: on interface eth1",
+        "endpoint node-1-management: on interfaces that have 10.9.0.1 or fd09::1",
+        "endpoint node-1-others: on every other interface",
+        "endpoint node-1-others: Profile/open",
         (
-            "      ingress 0: allow IPv4 TCP"
+            "GlobalNetworkPolicy/web ingress: allow IPv4 TCP"
             ' from [role == "client"] [192.0.2.0/24] port 1024:65535 to port 80,443'
         ),
-        '      ingress 1: deny from [role == "client"]',
-        "      egress 0: allow TCP from port 80,443",
-        "    GlobalNetworkPolicy/base",
-        "      ingress 0: pass IPv6 ICMPv6",
-        "  pre-DNAT, tier security",
-        "    GlobalNetworkPolicy/early",
-        "      ingress 0: deny TCP to port 25",
-        "  normal, tier security, then deny",
-        "    GlobalNetworkPolicy/planned (staged, to set: decides nothing)",
-        "      ingress 0: deny",
-        "    GlobalNetworkPolicy/tracked",
-        "      ingress 0: log not SCTP",
+        'GlobalNetworkPolicy/web ingress: deny from [role == "client"]',
+        "GlobalNetworkPolicy/web egress: allow TCP from port 80,443",
+        "GlobalNetworkPolicy/base ingress: pass IPv6 ICMPv6",
+        "GlobalNetworkPolicy/early ingress: deny TCP to port 25",
+        "GlobalNetworkPolicy/planned: staged, to set: decides nothing",
+        "GlobalNetworkPolicy/planned ingress: deny",
+        "GlobalNetworkPolicy/tracked ingress: log not SCTP",
         (
-            '      ingress 1: allow TCP from not [role == "client"] not port [metrics on all()]'
-            " to port 8080:8090,[metrics on all()] not port 8081:8082"
+            'GlobalNetworkPolicy/tracked ingress: allow TCP from not [role == "client"]'
+            " not port [metrics on all()] to port 8080:8090,[metrics on all()] not port 8081:8082"
         ),
-        "      ingress 2: allow ICMP type 3 code 4 not type 8",
-        "      egress: no rules",
-        "  normal, tier default, then pass",
-        "    GlobalNetworkPolicy/passing",
-        "      egress 0: allow IPv6",
-        "  forward, tier default, then deny",
-        "    GlobalNetworkPolicy/passing",
-        "      egress 0: allow IPv6",
-        "  profiles",
-        "    Profile/open",
-        "      ingress 0: allow",
-        "      egress 0: allow",
-        "endpoint node-1-eth1 on interface eth1",
-        "endpoint node-1-management on interfaces that have 10.9.0.1 or fd09::1",
-        "endpoint node-1-others on every other interface",
-        "  profiles",
-        "    Profile/open",
-        "      ingress 0: allow",
-        "      egress 0: allow",
+        "GlobalNetworkPolicy/tracked ingress: allow ICMP type 3 code 4 not type 8",
+        "GlobalNetworkPolicy/tracked egress: no rules",
+        "GlobalNetworkPolicy/passing egress: allow IPv6",
+        "Profile/open ingress: allow",
+        "Profile/open egress: allow",
         "failsafes inbound: TCP 22, TCP 179 10.0.0.0/8",
         "failsafes outbound: UDP 53 fd00::53/128",
         "interface eth0 has 192.0.2.10",
@@ -185,9 +176,11 @@ def test_every_rule_in_force_shows(policy):
     text = describe.describe(policy)
     governing = {key for one in policy.endpoints for key in one.policy_keys}
     for key in governing:
-        assert f"    {key}\n" in text or f"    {key} (staged, to {policy.policies[key].staged}: " in text
-        for rule in policy.policies[key].all_rules:
-            assert f"      {rule.origin.direction} {rule.origin.rule}: {rule.action}" in text
+        member = policy.policies[key]
+        assert f": {key}\n" in text
+        assert (f"{key}: staged, to {member.staged}: " in text) == (member.staged is not None)
+        for rule in member.all_rules:
+            assert f"{key} {rule.origin.direction}: {rule.action}" in text
 
 
 @pytest.mark.parametrize("number, name", [(6, "TCP"), (58, "ICMPv6"), (136, "UDPLite"), (47, "47"), (0, "0")])

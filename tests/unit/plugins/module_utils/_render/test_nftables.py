@@ -38,7 +38,7 @@ def all_names(rendered: ruleset.Ruleset) -> set[str]:
 def tier_rules(*rules: model.Rule) -> list[str]:
     """What the rules become in their tier's chain, without the counter."""
     rendered = nftables.render(host([policy("web", rules)], sets=SETS))
-    (chain,) = (one for one in rendered.chains if "-tier-" in one.name)
+    (chain,) = (one for one in rendered.chains if "-tier-" in one.name and "-fragments-" not in one.name)
     return [re.sub(r' ?counter name "[^"]*"', "", line).strip() for line in chain.rules]
 
 
@@ -100,7 +100,7 @@ def test_a_rule_that_can_match_nothing_is_counted_but_not_in_the_way():
 def test_rules_stand_in_the_order_of_policies_and_rules():
     tcp, udp, icmp = (rule(model.DENY, protocol=number) for number in (model.TCP, model.UDP, model.ICMP))
     rendered = nftables.render(host([policy("b", [tcp, udp]), policy("a", [icmp])]))
-    (chain,) = (one for one in rendered.chains if "-tier-" in one.name)
+    (chain,) = (one for one in rendered.chains if "-tier-" in one.name and "-fragments-" not in one.name)
     assert [line.split(" ")[2] for line in chain.rules] == ["6", "17", "1"]
 
 
@@ -156,8 +156,11 @@ FAILSAFES = model.Failsafes(
 def test_discovery_and_failsafes_come_before_the_tiers(direction, failsafes):
     deny = [rule(model.DENY)]
     judged = host([policy("a", deny, deny)], [policy("b", deny, deny)], failsafes=FAILSAFES)
-    lines = endpoint_rules(judged, direction)
-    assert lines[:-2] == [f'counter name "endpoint/node-eth0/{direction}"', *DISCOVERY, *failsafes]
+    counter, four, six, *lines = endpoint_rules(judged, direction)
+    assert counter == f'counter name "endpoint/node-eth0/{direction}"'
+    assert four.startswith(f"ip frag-off & 0x1fff != 0 goto raw-{direction}-fragments-")
+    assert six.startswith(f"meta nfproto ipv6 frag frag-off != 0 goto raw-{direction}-fragments-")
+    assert lines[:-2] == [*DISCOVERY, *failsafes]
     assert [re.sub(r"-\w+$", "", line) for line in lines[-2:]] == [
         f"jump raw-{direction}-tier-tier-0",
         f"jump raw-{direction}-tier-tier-1",
@@ -201,7 +204,7 @@ def test_each_interface_goes_to_its_own_chain():
     (mapped,) = rendered.maps
     assert [interface for interface, _chain in mapped.elements] == ["eth0", "eth1"]
     # One tier of the same policies is one chain, however many interfaces it governs.
-    assert sum("-tier-" in chain.name for chain in rendered.chains) == 1
+    assert sum("-tier-default-" in chain.name for chain in rendered.chains) == 2  # and one for fragments
 
 
 # -- what cannot be enforced yet ---------------------------------------------------------------------
