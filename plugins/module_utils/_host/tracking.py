@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import ipaddress
 import socket
@@ -13,12 +14,15 @@ import typing as t
 
 from .._netlink import conntrack, routes
 from .._netlink.connection import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink
+from .._netlink.messages import NetlinkError
 
 if t.TYPE_CHECKING:
     from .._netlink.conntrack import Entry, Tuple
 
 _ROUTES_KEPT = 1 << 15
 """Asking for one takes some thirty microseconds, and keeping one some hundred bytes."""
+_ATTEMPTS = 5
+"""Addresses that come or go while they are listed make the list useless: containers start and stop."""
 
 
 class Route(t.NamedTuple):
@@ -69,10 +73,19 @@ class LinuxTracking:
     def addresses(self) -> t.Mapping[str, t.Sequence[str]]:
         """See Tracking.addresses."""
         found: dict[str, list[str]] = {}
-        for version, number, link in routes.addresses(self._ways):
+        for version, number, link in self._addresses():
             kind = ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address
-            found.setdefault(_name(link) or "", []).append(str(kind(number)))
+            found.setdefault(self._name(link) or "", []).append(str(kind(number)))
         return found
+
+    def _addresses(self) -> list[routes.Address]:
+        for _unused in range(_ATTEMPTS - 1):
+            try:
+                return list(routes.addresses(self._ways))
+            except NetlinkError as error:
+                if error.errno != errno.EINTR:
+                    raise
+        return list(routes.addresses(self._ways))
 
 
 def _name(link: int | None) -> str | None:

@@ -325,8 +325,6 @@ class _Sets:
     def has_named_ports(self, rule: model.Rule, way: Way) -> bool:
         """Whether a way suits what a rule asks of named ports, its other ports and the way's protocol."""
         version, protocol, source, destination, sport, dport, _type, _code = way
-        if protocol not in model.PORT_PROTOCOLS:
-            return True
         return self._suits(rule.source, version, (source, protocol, sport or 0)) and self._suits(
             rule.destination, version, (destination, protocol, dport or 0)
         )

@@ -58,15 +58,14 @@ def network_edges(networks: t.Iterable[str], version: int) -> Numbers:
 
 def range_edges(ranges: t.Iterable[Range]) -> t.Iterator[int]:
     """The edges of ranges, which are sorted; they may touch and overlap."""
-    end = None
+    end = -1
     for first, last in ranges:
-        if end is None or first > end:
-            if end is not None:
+        if first > end:
+            if end >= 0:
                 yield end
             yield first
-            end = last + 1
         end = max(end, last + 1)
-    if end is not None:
+    if end >= 0:
         yield end
 
 

@@ -14,6 +14,9 @@ from ansible_collections.netpolicy.host.plugins.module_utils._policy import flow
 from ansible_collections.netpolicy.host.plugins.module_utils._policy.packet import Packet
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._policy import samples
 
+if t.TYPE_CHECKING:
+    from random import Random
+
 PROTOCOLS = (*model.PROTOCOL_NAMES, *model.PORT_PROTOCOLS, 33, 47, 51)
 TYPES = (0, 3, 8, 128, 129, 133, 137, 138, 143)
 
@@ -64,23 +67,54 @@ def _ports(policy: model.HostPolicy) -> list[int]:
     return sorted(port for port in found if 0 <= port <= 65535)
 
 
-@st.composite
-def ways(draw: st.DrawFn, policy: model.HostPolicy) -> flows.Way:
-    version = draw(st.sampled_from((4, 6)))
-    protocol = draw(st.sampled_from(PROTOCOLS))
-    addresses = st.sampled_from(_numbers(policy, version))
-    ports = st.sampled_from(_ports(policy)) if protocol in model.PORT_PROTOCOLS else st.none()
-    is_icmp = protocol in model.ICMP_PROTOCOLS
-    return (
-        version,
-        protocol,
-        draw(addresses),
-        draw(addresses),
-        draw(ports),
-        draw(ports),
-        draw(st.sampled_from(TYPES)) if is_icmp else None,
-        draw(st.sampled_from((0, 4))) if is_icmp else None,
-    )
+def ways(policy: model.HostPolicy, chance: Random) -> t.Iterator[flows.Way]:
+    """Flows without end; the same ones for the same chance. Most are aimed at something in the policy."""
+    numbers = {version: _numbers(policy, version) for version in (4, 6)}
+    ports = _ports(policy)
+    targets = list(_targets(policy))
+    while True:
+        aim = dict(chance.choice(targets)) if chance.random() < 0.8 else {}
+        version = aim.get("version") or chance.choice((4, 6))
+        protocol = aim.get("protocol") or chance.choice(PROTOCOLS)
+        has_ports, is_icmp = protocol in model.PORT_PROTOCOLS, protocol in model.ICMP_PROTOCOLS
+
+        def pick(name: str, pool: t.Sequence[int], aim: t.Mapping[str, t.Any] = aim) -> int:
+            return aim[name] if aim.get(name) is not None else chance.choice(pool)
+
+        yield (
+            version,
+            protocol,
+            pick("source", numbers[version]),
+            pick("destination", numbers[version]),
+            pick("sport", ports) if has_ports else None,
+            pick("dport", ports) if has_ports else None,
+            pick("type", TYPES) if is_icmp else None,
+            chance.choice((0, 4)) if is_icmp else None,
+        )
+
+
+def _targets(policy: model.HostPolicy) -> t.Iterator[dict[str, t.Any]]:
+    """What flows must be like to meet a rule, a failsafe port, a named port, or nothing."""
+    yield {}
+    for rule in (rule for member in policy.policies.values() for rule in member.all_rules):
+        icmp = rule.icmp or rule.not_icmp
+        meant = model.ICMP if icmp and rule.protocol is None else rule.protocol
+        yield {
+            "version": rule.ip_version,
+            "protocol": meant,
+            "sport": rule.source.ports[-1][1] if rule.source.ports else None,
+            "dport": rule.destination.ports[0][0] if rule.destination.ports else None,
+            "type": icmp.type if icmp else None,
+        }
+    for entry in (*policy.failsafes.inbound, *policy.failsafes.outbound):
+        for side in ("sport", "dport"):
+            yield {"protocol": entry.protocol, side: entry.port}
+    for address, protocol, port in (
+        place for one in policy.port_sets.values() for version in (4, 6) for place in one.family(version)
+    ):
+        parsed = ipaddress.ip_address(address)
+        for side, of_side in (("source", "sport"), ("destination", "dport")):
+            yield {"version": parsed.version, "protocol": protocol, side: int(parsed), of_side: port}
 
 
 # -- policies that decide much -------------------------------------------------------------------------
@@ -103,9 +137,9 @@ def rarely(draw: st.DrawFn, values: t.Sequence[t.Any], otherwise: t.Any) -> t.An
 
 
 @st.composite
-def sides(draw: st.DrawFn, has_ports: bool, may_name: bool) -> model.Side:
+def sides(draw: st.DrawFn, has_ports: bool) -> model.Side:
     some_ports = (((22, 22),), ((0, 53), (80, 80)), ((53, 65535),)) if has_ports else ()
-    some_names = tuple((name,) for name in PORT_SETS) if may_name else ()
+    some_names = tuple((name,) for name in PORT_SETS) if has_ports else ()
     return model.Side(
         sets=rarely(draw, (*((name,) for name in SETS), ("n:inner", "n:wide")), ()),
         not_sets=rarely(draw, tuple((name,) for name in SETS), ()),
@@ -119,15 +153,15 @@ def sides(draw: st.DrawFn, has_ports: bool, may_name: bool) -> model.Side:
 @st.composite
 def rules(draw: st.DrawFn) -> model.Rule:
     protocol = rarely(draw, PROTOCOLS, None)
-    has_ports = protocol in model.PORT_PROTOCOLS
+    has_ports = protocol in (None, *model.PORT_PROTOCOLS)
     some_icmp = tuple(model.Icmp(number, code) for number in TYPES[:4] for code in (None, 4))
     return samples.rule(
         action=draw(st.sampled_from((model.ALLOW, *model.ACTIONS))),
         protocol=protocol,
         ip_version=rarely(draw, (4, 6), None),
         not_protocol=rarely(draw, (model.TCP, model.ICMP), None),
-        source=draw(sides(has_ports, has_ports or protocol is None)),
-        destination=draw(sides(has_ports, has_ports or protocol is None)),
+        source=draw(sides(has_ports)),
+        destination=draw(sides(has_ports)),
         icmp=rarely(draw, some_icmp, None),
         not_icmp=rarely(draw, some_icmp, None),
     )
@@ -136,16 +170,18 @@ def rules(draw: st.DrawFn) -> model.Rule:
 @st.composite
 def deciding_policies(draw: st.DrawFn) -> model.HostPolicy:
     """Tiers of rules that ask for little, on one interface or on every."""
-    some_rules = st.lists(rules(), max_size=4)
+    some_rules = st.one_of(st.none(), *(st.lists(rules(), max_size=4),) * 4)
+    some_staged = st.sampled_from(((None,), ("set",), ("set", None), (None, None)))
     tiers = [
         [
             samples.policy(f"{tier}-{number}", draw(some_rules), draw(some_rules), staged=staged)
-            for number, staged in enumerate(draw(st.sampled_from(((None,), (None, "set"), (None, None)))))
+            for number, staged in enumerate(draw(some_staged))
         ]
         for tier in range(2)
     ]
-    entries = st.lists(st.builds(model.Failsafe, st.just(model.TCP), st.just(53), NETS), max_size=1)
-    failsafes = model.Failsafes(tuple(draw(entries)), tuple(draw(entries)))
+    one_failsafe = st.builds(model.Failsafe, st.just(model.TCP), st.sampled_from((22, 53)), NETS)
+    entries = st.lists(one_failsafe, max_size=2).map(tuple)
+    failsafes = model.Failsafes(draw(entries), draw(entries))
     host = samples.host(*tiers, sets=SETS, failsafes=failsafes)
     (endpoint,) = host.endpoints
     endpoint = dataclasses.replace(
