@@ -57,7 +57,22 @@ def apply(host: Host, engine: EngineFile, request: Request) -> Answer:
         guard.check(current.record, run, wanted)
         if not current.has_nft and not request["check"]:
             return {"error": "\n".join(current.notes), "nft_missing": True}
-        return _carry_out(host, current, transaction.plan(current, wanted, engine, run.provenance), request)
+        planned = transaction.plan(current, wanted, engine, run.provenance, _own_addresses(host, wanted))
+        return _carry_out(host, current, planned, request)
+
+
+def _own_addresses(host: Host, wanted: model.HostPolicy) -> state.Addresses | None:
+    """Which interface has which of the addresses that endpoints are found by; None where none is."""
+    asked = {
+        address
+        for endpoint in wanted.endpoints
+        if endpoint.interface is None
+        for address in endpoint.addresses
+    }
+    if not asked:
+        return None
+    found = {name: sorted(asked.intersection(known)) for name, known in host.addresses().items()}
+    return {name: known for name, known in found.items() if known}
 
 
 def remove(host: Host, engine: EngineFile, request: Request) -> Answer:

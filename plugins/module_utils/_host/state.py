@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._policy import model, read
 from .._render import lacks, nftables, ruleset
@@ -22,6 +22,17 @@ if t.TYPE_CHECKING:
 RECORD_FORMAT = 1
 ELEMENTS_COMPARED = 5000
 """More are not read back at every run: listing 200 000 takes nft seconds."""
+
+
+Addresses = t.Mapping[str, t.Sequence[str]]
+"""The addresses of each interface of the host, by its name."""
+
+
+def located(policy: model.HostPolicy, addresses: Addresses | None) -> model.HostPolicy:
+    """The policy with what the host itself says of its addresses, if it was asked; inventories know less."""
+    if addresses is None:
+        return policy
+    return replace(policy, interfaces={name: tuple(known) for name, known in sorted(addresses.items())})
 
 
 @dataclass(frozen=True)
@@ -47,13 +58,15 @@ class Record:
     """Of the lines of that table; None without one, or where an engine that did not keep them wrote it."""
     aliases: t.Mapping[str, str] = field(default_factory=dict)
     """The names of sets that were changed where they are; see in_place.py."""
+    addresses: Addresses | None = None
+    """Of the host's interfaces, as far as the table relies on them; None where it does not."""
 
     @property
     def ruleset(self) -> ruleset.Ruleset | None:
         """The table as it was installed; None where this version cannot read, or enforce, the policy."""
         if self.policy is None or lacks.unenforced(self.policy):
             return None
-        return nftables.render(self.policy, self.aliases)
+        return nftables.render(located(self.policy, self.addresses), self.aliases)
 
 
 @dataclass(frozen=True)
@@ -210,20 +223,33 @@ def _record(content: bytes) -> Record:
             raise TypeError(f"{key}: found {value!r}, expected a string")
     whole = data["whole"] is True
     origin = provenance.from_dict(data["provenance"]) if "provenance" in data else None
-    prints = _prints(data.get("prints"))
-    aliases = _aliases(data.get("aliases", {}))
+    more: dict[str, t.Any] = {
+        "prints": _prints(data.get("prints")),
+        "aliases": _aliases(data.get("aliases", {})),
+        "addresses": _addresses(data.get("addresses")),
+    }
     if data["policy"]["format"] != model.FORMAT:
-        return Record(policy=None, whole=whole, provenance=origin, prints=prints, **texts)
+        return Record(policy=None, whole=whole, provenance=origin, **more, **texts)
     policy = read.from_dict(data["policy"])
     if policy.digest != texts["digest"]:
         # Whoever asks by digest whether the policy is there must get the policy of that digest.
         raise ValueError("the policy is not the one that was installed")
-    return Record(policy=policy, whole=whole, provenance=origin, prints=prints, aliases=aliases, **texts)
+    return Record(policy=policy, whole=whole, provenance=origin, **more, **texts)
 
 
 def _aliases(value: t.Any) -> t.Mapping[str, str]:
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values()):
         raise TypeError(f"aliases: found {value!r}, expected names")
+    return value
+
+
+def _addresses(value: t.Any) -> Addresses | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not all(
+        isinstance(known, list) and all(isinstance(one, str) for one in known) for known in value.values()
+    ):
+        raise TypeError(f"addresses: found {value!r}, expected lists of addresses")
     return value
 
 
@@ -244,6 +270,7 @@ def record_content(
     applied: str,
     origin: Provenance | None,
     aliases: t.Mapping[str, str],
+    addresses: Addresses | None,
 ) -> bytes:
     """The record of a policy that has just been applied, as its file keeps it."""
     data = {
@@ -258,6 +285,11 @@ def record_content(
         **({} if origin is None else {"provenance": provenance.to_dict(origin)}),
         **({} if table is None else {"prints": drift.prints(table.text)}),
         **({"aliases": dict(aliases)} if aliases else {}),
+        **(
+            {}
+            if addresses is None
+            else {"addresses": {name: list(known) for name, known in addresses.items()}}
+        ),
         "policy": model.to_dict(policy),
     }
     return f"{json.dumps(data, sort_keys=True, indent=1)}\n".encode()

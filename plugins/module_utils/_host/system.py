@@ -100,6 +100,9 @@ class Host(t.Protocol):
     def has_address(self, address: str) -> bool:
         """Whether an IP address is one of the host's own, on whatever interface."""
 
+    def addresses(self) -> t.Mapping[str, t.Sequence[str]]:
+        """The addresses of every interface by its name. Raises HostError."""
+
     def tracking(self) -> t.ContextManager[tracking.Tracking]:
         """The host's connection tracking and routes, open for the block. All of it may raise NetlinkError."""
 
@@ -232,6 +235,11 @@ class LinuxHost:
     def has_address(self, address: str) -> bool:
         """See Host.has_address."""
         return links.has_address(address)
+
+    def addresses(self) -> t.Mapping[str, t.Sequence[str]]:
+        """See Host.addresses."""
+        with _netlink_errors(), tracking.tracking() as kernel:
+            return kernel.addresses()
 
     def tracking(self) -> t.ContextManager[tracking.Tracking]:
         """See Host.tracking."""

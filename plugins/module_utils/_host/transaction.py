@@ -37,6 +37,8 @@ class Plan:
     steps: tuple[ruleset.Step, ...] = ()
     aliases: t.Mapping[str, str] = field(default_factory=dict)
     """The names that sets of the table go by after the steps; see in_place.py."""
+    addresses: state.Addresses | None = None
+    """The interfaces' addresses that the steps rely on."""
     write_engine: bool = False
     write_record: bool = False
     remove: tuple[str, ...] = ()
@@ -57,11 +59,15 @@ def plan(
     wanted: model.HostPolicy | None,
     engine: EngineFile,
     provenance: Provenance | None = None,
+    addresses: state.Addresses | None = None,
 ) -> Plan:
-    """What takes the host from its current state to the wanted policy (None: nothing of ours at all)."""
+    """What takes the host from its current state to the wanted policy (None: nothing of ours at all).
+
+    `addresses` are those of the host's interfaces, for a policy that finds endpoints by them.
+    """
     if wanted is None:
         return _plan_removal(current, engine)
-    steps, aliases = _steps(current, wanted)
+    steps, aliases = _steps(current, state.located(wanted, addresses))
     path = paths.engine_path(engine.digest)
     stale_engines = tuple(other for other in current.engines if other != path)
     write_engine = current.engines.get(path) != hashlib.sha256(engine.content).hexdigest()
@@ -79,6 +85,7 @@ def plan(
         provenance=provenance,
         steps=steps,
         aliases=aliases,
+        addresses=addresses,
         write_engine=write_engine,
         write_record=bool(steps) or not same or not _tells_the_same(current, wanted, provenance),
         remove=stale_engines + current.litter,
@@ -225,7 +232,13 @@ def _put_in_force(host: Host, planned: Plan) -> None:
 def _write_record(host: Host, planned: Plan, policy: model.HostPolicy, table: Listing | None) -> None:
     now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
     content = state.record_content(
-        policy, planned.engine.digest, table, now, planned.provenance, planned.aliases
+        policy,
+        planned.engine.digest,
+        table,
+        now,
+        planned.provenance,
+        planned.aliases,
+        planned.addresses,
     )
     host.write(paths.POLICY_FILE, content, 0o600)
 

@@ -209,6 +209,9 @@ class MemoryHost:
             del self.contents[one]
         self.directories.discard(path)
 
+    def addresses(self) -> t.Mapping[str, t.Sequence[str]]:
+        return self.tracked.own
+
     def tracking(self) -> t.ContextManager[tracking.Tracking]:
         return contextlib.nullcontext(self.tracked)
 

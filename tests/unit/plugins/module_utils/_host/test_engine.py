@@ -341,6 +341,49 @@ def test_a_defect_of_ours_is_told_in_a_line():
     )
 
 
+# -- endpoints that are found by their addresses ------------------------------------------------------
+
+
+def by_address(address: str, **known: tuple[str, ...]) -> model.HostPolicy:
+    """A policy for the interface with an address; `known` is what the inventory says of interfaces."""
+    located = dataclasses.replace(POLICY.endpoints[0], interface=None, addresses=(address,))
+    return dataclasses.replace(POLICY, endpoints=(located,), interfaces=known)
+
+
+def dispatched(host: MemoryHost) -> set[str]:
+    """The interfaces whose packets meet policy."""
+    maps = [one for one in host.in_force().values() if one.kind == "map"]
+    return {member.split('"')[1] for one in maps for member in one.members}
+
+
+def test_the_host_itself_knows_which_interface_has_an_address():
+    host = MemoryHost()
+    wanted = by_address("10.0.0.1", eth1=("10.0.0.1",))
+    assert apply(host, wanted)["changed"]
+    assert dispatched(host) == {"eth0"}
+    assert not apply(host, wanted)["changed"]
+    assert ask(host, "info")["drift"] == []
+
+
+def test_policy_follows_an_address_with_the_next_run_and_other_addresses_are_no_change():
+    host = MemoryHost()
+    wanted = by_address("10.0.0.1")
+    apply(host, wanted)
+    host.tracked.own["eth1"] = ["192.0.2.7"]
+    assert not apply(host, wanted)["changed"]
+    host.tracked.own = {"eth0": [], "eth1": ["192.0.2.7", "10.0.0.1"]}
+    assert apply(host, wanted)["changed"]
+    assert dispatched(host) == {"eth1"}
+    host.nft_version = "1.1.3"
+    assert ask(host, "info")["drift"] == []
+
+
+def test_an_address_that_the_host_does_not_have_leads_nowhere():
+    host = MemoryHost()
+    apply(host, by_address("10.9.9.9", eth0=("10.9.9.9",)))
+    assert dispatched(host) == set()
+
+
 # -- the program -------------------------------------------------------------------------------------
 
 
