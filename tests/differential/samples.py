@@ -108,7 +108,9 @@ def _ways(aim: Aim) -> list[str]:
         "code": aim.icmp_codes,
         "hops": aim.hop_limit != _USUAL_HOPS,
     }
-    return ways + 3 * [way for way, is_asked in asked.items() if is_asked]
+    ways += 3 * [way for way, is_asked in asked.items() if is_asked]
+    # Where it is asked for at all, many other things are, too.
+    return [*ways, *3 * ["code"]] if aim.icmp_codes else ways
 
 
 _USUAL_HOPS: Final = 64

@@ -18,7 +18,7 @@ from tests.differential.transport import FLAWS
 from tests.lab.command import CommandError
 
 SCENARIOS = 60
-PACKETS = 100
+PACKETS = 70
 SOAK_PACKETS = int(os.environ.get("NETPOLICY_SOAK_PACKETS") or 200_000)
 
 if TYPE_CHECKING:

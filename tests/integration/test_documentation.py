@@ -72,8 +72,8 @@ def test_the_readme_on_groups(lab: Lab) -> None:
     )
     run = lab.ansible_playbook("-i", str(path), "netpolicy.host.site", "--check", "--diff").check()
     assert run.changed == 1
-    assert "+endpoint server-eth0 on interface eth0 (" in run.stdout
-    assert "+    GlobalNetworkPolicy/memcached-server\n" in run.stdout
+    assert "+endpoint server-eth0: on interface eth0 (" in run.stdout
+    assert ": untracked, tier default: GlobalNetworkPolicy/memcached-server\n" in run.stdout
 
 
 def test_the_readme_beside_the_inventory(lab: Lab) -> None:

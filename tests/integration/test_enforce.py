@@ -121,7 +121,7 @@ class TestFirstRun:
         before = files(lab["bare"])
         run = site(lab, path, "--check", "--diff").check()
         assert run.stats["bare"].changed == 1
-        assert "+      ingress 0: allow TCP to port 12211" in run.stdout
+        assert "+GlobalNetworkPolicy/untracked ingress: allow TCP to port 12211" in run.stdout
         assert table(lab["bare"]) is None
         assert files(lab["bare"]) == before
 
@@ -155,8 +155,8 @@ class TestEnforce:
         counted = counters(lab["server"])["failsafe/inbound"]
         run = site(lab, inventory(lab, resources(ports=(12211, 12212))), "--diff").check()
         assert run.changed == 1
-        assert "-      ingress 0: allow TCP to port 12211\n" in run.stdout
-        assert "+      ingress 0: allow TCP to port 12211:12212\n" in run.stdout
+        assert "-GlobalNetworkPolicy/untracked ingress: allow TCP to port 12211\n" in run.stdout
+        assert "+GlobalNetworkPolicy/untracked ingress: allow TCP to port 12211:12212\n" in run.stdout
         assert counters(lab["server"])["failsafe/inbound"] >= counted > 0
         chains = [line for line in table(lab["server"]) or [] if "\tchain " in line]
         assert len(chains) == 6, "base, endpoint and tier chain in each direction, none left over"
