@@ -76,7 +76,8 @@ class Entry(t.NamedTuple):
     zone: int
     """Not 0 where an address may belong to several hosts; of zones for each direction the first such."""
     key: bytes
-    """What identifies it, as attributes: tuple, zone, and the identity that no later entry has."""
+    """What identifies it, as attributes: its original tuple, its zone, and the kernel's number for it, which
+    a later entry shares only if it has the same tuple and the same place in memory (nf_ct_get_id)."""
 
 
 def is_empty() -> bool:
@@ -108,7 +109,7 @@ def entries(kernel: Netlink, wanted: t.Callable[[Tuple], bool]) -> t.Iterator[En
 def delete(kernel: Netlink, one: Entry) -> bool:
     """Delete an entry; False where it is gone already, or the kernel does not part with it.
 
-    Never another one, even of the same flow: the identity would differ. Raises NetlinkError.
+    One that has come in its place stays, as far as the kernel's numbers tell: see Entry. Raises NetlinkError.
     """
     header = nfnetlink_header(_FAMILIES[one.original.version])
     try:
