@@ -19,5 +19,6 @@ class ActionModule(EngineAction):
         """See the documentation of the module of the same name."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
-        self.validate_argument_spec({})
-        return self.skipped() or self.ask_engine("policy_info", {"verb": "info"}, variables)
+        _validation, options = self.validate_argument_spec({"elements": {"type": "bool", "default": False}})
+        request = {"verb": "info", "elements": options["elements"]}
+        return self.skipped() or self.ask_engine("policy_info", request, variables)

@@ -24,6 +24,8 @@ if t.TYPE_CHECKING:
 TOLD = 20
 """As many differences as are told; somebody may have flushed the table."""
 
+NETWORKS_TOLD = 5
+
 Prints = t.Mapping[str, t.Sequence[str]]
 """Hashes of the lines of each object of a table, by the object's head: `chain NAME`, `set NAME`."""
 
@@ -94,6 +96,21 @@ def _changes(installed: _Installed, head: str, was: t.Sequence[str], now: list[s
         if operation in ("insert", "replace"):
             for line in now[first:last]:
                 yield f"{head} has {shown(line)}, which is not ours"
+
+
+def of_elements(table: ruleset.Ruleset, elements: t.Callable[[str, int], t.Iterable[str]]) -> t.Iterator[str]:
+    """How the networks of large sets differ, which no listing tells. `elements` reads those of a set."""
+    for member in table.sets:
+        if member.is_large:
+            found = set(elements(member.name, member.version))
+            for words, networks in (
+                ("lacks", set(member.elements).difference(found)),
+                ("has, which are not ours,", found.difference(member.elements)),
+            ):
+                if networks:
+                    first = ", ".join(sorted(networks)[:NETWORKS_TOLD])
+                    more = ", ..." if len(networks) > NETWORKS_TOLD else ""
+                    yield f"set {member.name} {words} {len(networks)} networks: {first}{more}"
 
 
 class _Installed:

@@ -11,7 +11,8 @@ apply   `digest` of the wanted policy, `policy` (the HostPolicy as plain data, o
         `before`, `after`, `notes`, `digest`, or `policy_missing` where the policy has to be sent.
 remove  `check`, `node` (refuse to remove the policy of any other, or null), and of a run that removes because
         of what its inventory says, the same three as `apply`. Removes everything of ours; answers as `apply`.
-info    Answers what module policy_info returns, and `notes`.
+info    `elements` (bool, optional): whether to read back the networks of large sets. Answers what module
+        policy_info returns, and `notes`.
 
 The answer has `error` (text for the user) instead where the request could not be carried out, and
 `nft_missing` beside it where that is why; or `skipped` (the reason) where host policy has no meaning.
@@ -20,6 +21,7 @@ The answer has `error` (text for the user) instead where the request could not b
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -27,8 +29,8 @@ import traceback
 import typing as t
 
 from .._policy import model, read
-from .._render import lacks
-from . import guard, information, provenance, state, tracked_flows, transaction
+from .._render import lacks, ruleset
+from . import drift, guard, information, provenance, state, tracked_flows, transaction
 from .system import Host, HostError, LinuxHost
 from .transaction import EngineFile
 
@@ -137,10 +139,15 @@ def _carry_out(host: Host, current: state.State, planned: transaction.Plan, requ
 
 def info(host: Host, engine: EngineFile, request: Request) -> Answer:
     """What is installed, how the kernel differs from it, and what its rules have counted."""
-    del engine, request
+    del engine
     current = state.read_state(host)
     found = information.information(current)
-    installed = None if current.record is None else current.record.policy
+    record = current.record
+    if request.get("elements") and record is not None and record.ruleset is not None and not current.drift:
+        found["drift"] += drift.of_elements(
+            record.ruleset, functools.partial(host.set_elements, ruleset.TABLE)
+        )
+    installed = None if record is None else record.policy
     return {**found, "notes": [*found["notes"], *_address_notes(host, installed)]}
 
 

@@ -49,7 +49,7 @@ def _counted(
     policy: model.HostPolicy | None, amounts: t.Mapping[str, counters.Amount]
 ) -> dict[str, list[dict[str, t.Any]]]:
     if policy is None:
-        return {"counters": [], "failsafe_counters": []}
+        return {"counters": [], "policy_counters": [], "endpoint_counters": [], "failsafe_counters": []}
     counted = counters.counted(policy, amounts)
     rules = [rule for member in policy.policies.values() for rule in member.all_rules]
     return {
@@ -62,11 +62,30 @@ def _counted(
             }
             for rule in rules
         ],
+        "policy_counters": [
+            {
+                "kind": member.kind,
+                "name": member.name,
+                **_amount(_sum(counted.rules[rule.origin.path] for rule in member.all_rules)),
+            }
+            for member in policy.policies.values()
+        ],
+        "endpoint_counters": [
+            {"name": name, "direction": direction, **_amount(amount)}
+            for (name, direction), amount in counted.endpoints.items()
+        ],
         "failsafe_counters": [
             {"direction": direction, "replies": replies, **_amount(amount)}
             for (direction, replies), amount in counted.failsafes.items()
         ],
     }
+
+
+def _sum(amounts: t.Iterable[counters.Amount]) -> counters.Amount:
+    packets, size = 0, 0
+    for more_packets, more_bytes in amounts:
+        packets, size = packets + more_packets, size + more_bytes
+    return packets, size
 
 
 def _amount(amount: counters.Amount) -> dict[str, int]:

@@ -82,6 +82,9 @@ class Host(t.Protocol):
     def change_sets(self, table: str, changes: t.Iterable[SetChange]) -> None:
         """Change sets in one transaction. Raises HostError; then nothing of it has happened."""
 
+    def set_elements(self, table: str, name: str, version: int) -> list[str]:
+        """The CIDRs of a set. Raises HostError, also where the set changes meanwhile."""
+
     def read(self, path: str) -> bytes | None:
         """A file's content; None where there is no such file."""
 
@@ -147,6 +150,11 @@ class LinuxHost:
         """See Host.change_sets."""
         with _netlink_errors():
             set_elements.change(table, [set_elements.Change(*change) for change in changes])
+
+    def set_elements(self, table: str, name: str, version: int) -> list[str]:
+        """See Host.set_elements."""
+        with _netlink_errors():
+            return list(set_elements.elements(table, name, version))
 
     def _run(self, arguments: list[str], script: str = "") -> str:
         command = shutil.which("nft", path=SEARCH_PATH)

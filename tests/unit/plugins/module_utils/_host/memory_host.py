@@ -176,6 +176,10 @@ class MemoryHost:
     def fill_set(self, table: str, name: str, version: int, elements: t.Iterable[str]) -> None:
         self.change_sets(table, [ruleset.SetChange(name, version, tuple(elements), ())])
 
+    def set_elements(self, table: str, name: str, version: int) -> list[str]:
+        del version
+        return list(self.tables["inet", table][name].members)
+
     def change_sets(self, table: str, changes: t.Iterable[ruleset.SetChange]) -> None:
         changed = list(changes)
         number = len(self.scripts)

@@ -429,6 +429,8 @@ def test_information_of_a_host_without_policy():
         "installed": None,
         "drift": [],
         "counters": [],
+        "policy_counters": [],
+        "endpoint_counters": [],
         "failsafe_counters": [],
         "notes": [],
         "digest": None,
@@ -445,6 +447,9 @@ def test_information_of_a_host_with_policy():
     host = installed()
     deny, failsafe = host.ours[counter(POLICY, "web", 1)], host.ours["failsafe/inbound/reply"]
     deny.packets, deny.bytes = 3, 180
+    allow, arrived = host.ours[counter(POLICY, "web", 0)], host.ours["endpoint/node-1-eth0/ingress"]
+    allow.packets, allow.bytes = 1, 40
+    arrived.packets, arrived.bytes = 9, 900
     failsafe.packets, failsafe.bytes = 2, 120
     effects = host.effects
     answer = ask(host, "info")
@@ -476,6 +481,16 @@ def test_information_of_a_host_with_policy():
         "bytes": 180,
     }
     assert by_path["web/ingress/0"]["place"] == "group_vars/all.yml:7"
+    assert answer["policy_counters"] == [
+        {"kind": "GlobalNetworkPolicy", "name": "base", "packets": 0, "bytes": 0},
+        {"kind": "GlobalNetworkPolicy", "name": "web", "packets": 4, "bytes": 220},
+    ]
+    assert answer["endpoint_counters"] == [
+        {"name": "node-1-eth0", "direction": "ingress", "packets": 9, "bytes": 900},
+        {"name": "node-1-eth0", "direction": "egress", "packets": 0, "bytes": 0},
+        {"name": "node-1-eth1", "direction": "ingress", "packets": 0, "bytes": 0},
+        {"name": "node-1-eth1", "direction": "egress", "packets": 0, "bytes": 0},
+    ]
     assert answer["failsafe_counters"] == [
         {"direction": "inbound", "replies": False, "packets": 0, "bytes": 0},
         {"direction": "inbound", "replies": True, "packets": 2, "bytes": 120},

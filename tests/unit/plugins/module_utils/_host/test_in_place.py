@@ -11,7 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.netpolicy.host.plugins.module_utils._host import paths, state, system, transaction
+from ansible_collections.netpolicy.host.plugins.module_utils._host import (
+    drift,
+    paths,
+    state,
+    system,
+    transaction,
+)
 from ansible_collections.netpolicy.host.plugins.module_utils._policy import model
 from ansible_collections.netpolicy.host.plugins.module_utils._render import nftables, ruleset
 from ansible_collections.netpolicy.host.tests.unit.plugins.module_utils._host.memory_host import MemoryHost
@@ -163,6 +169,23 @@ def test_a_change_in_place_that_fails_changes_nothing():
     with pytest.raises(system.HostError, match="change sets: Device or resource busy"):
         enforce(host, guarded(range(11), range(100, 110)))
     assert host.state() == before
+
+
+def test_what_large_sets_hold_is_told_if_asked_for():
+    host = MemoryHost()
+    enforce(host, BASE)
+    # Sets this small are compared anyway; what is of interest here is how a difference is told.
+    table = state.read_state(host).record.ruleset
+    assert list(drift.of_elements(table, lambda name, _version: host.ours[name].members)) == []
+    name = next(name for name in host.ours if name.startswith("set4-sclients"))
+    host.ours[name].members[:] = [net(number) for number in range(3, 20)]
+    assert list(drift.of_elements(table, lambda name, _version: host.ours[name].members)) == [
+        f"set {name} lacks 3 networks: 10.0.0.0/24, 10.0.1.0/24, 10.0.2.0/24",
+        (
+            f"set {name} has, which are not ours, 10 networks: 10.0.10.0/24, 10.0.11.0/24, 10.0.12.0/24, "
+            "10.0.13.0/24, 10.0.14.0/24, ..."
+        ),
+    ]
 
 
 NUMBERS = st.one_of(

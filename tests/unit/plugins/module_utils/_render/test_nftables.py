@@ -207,6 +207,138 @@ def test_each_interface_goes_to_its_own_chain():
     assert sum("-tier-default-" in chain.name for chain in rendered.chains) == 2  # and one for fragments
 
 
+PORT_SETS = {"p:http": model.PortSet("http", (("10.0.0.9", model.TCP, 8080),), ())}
+
+
+USUAL = model.Settings()
+
+
+def lines_of(*rules: model.Rule, settings: model.Settings = USUAL) -> list[str]:
+    """The statements of all chains of a tier but those for fragments, without counters and hashes."""
+    judged = dataclasses.replace(
+        host([policy("web", rules)], sets=SETS), port_sets=PORT_SETS, settings=settings
+    )
+    found = [chain for chain in nftables.render(judged).chains if "fragments" not in chain.name]
+    lines = [line for chain in found[:-1] for line in chain.rules]
+    return [re.sub(r'-[0-9a-f]{16}| ?counter name "[^"]*"', "", line).strip() for line in lines]
+
+
+def test_named_ports_are_an_address_a_protocol_and_a_port():
+    asked = rule(protocol=model.TCP, destination=model.Side(named_ports=("p:http",)))
+    assert lines_of(asked) == [
+        "meta nfproto ipv4 meta l4proto 6 ip daddr . meta l4proto . th dport @ports4-phttp notrack accept"
+    ]
+
+
+def test_ports_by_number_and_by_name_are_two_statements():
+    asked = rule(
+        ip_version=4, protocol=model.TCP, source=model.Side((), ((80, 80),), named_ports=("p:http",))
+    )
+    assert lines_of(asked) == [
+        "meta nfproto ipv4 meta l4proto 6 th sport { 80 } notrack accept",
+        "meta nfproto ipv4 meta l4proto 6 ip saddr . meta l4proto . th sport @ports4-phttp notrack accept",
+    ]
+
+
+def test_what_has_no_ports_is_no_endpoints_port():
+    asked = rule(model.DENY, ip_version=4, destination=model.Side(not_named_ports=("p:http",)))
+    assert lines_of(asked) == [
+        (
+            "meta nfproto ipv4 meta l4proto { 6, 17, 132 } "
+            "ip daddr . meta l4proto . th dport != @ports4-phttp drop"
+        ),
+        "meta nfproto ipv4 meta l4proto != { 6, 17, 132 } drop",
+    ]
+
+
+def test_two_excluded_ports_are_not_one_comparison():
+    one = model.Side(not_ports=((53, 53),))
+    assert lines_of(rule(model.DENY, protocol=model.UDP, source=one, destination=one)) == [
+        "meta l4proto 17 th sport & 0xffff != 53 th dport & 0xffff != 53 drop"
+    ]
+
+
+@pytest.mark.parametrize(
+    "settings, statement",
+    [
+        ({}, 'log prefix "calico-packet: " level info'),
+        (
+            {"log_rate": "9/minute"},
+            'limit rate 9/minute burst 5 packets log prefix "calico-packet: " level info',
+        ),
+        ({"log_prefix": "%t %k %n"}, 'log prefix "tier-0 GlobalNetworkPolicy web: " level info'),
+        ({"log_prefix": "x" * 200}, f'log prefix "{"x" * 125}: " level info'),
+    ],
+)
+def test_a_log_rule_logs_and_decides_nothing(settings, statement):
+    assert lines_of(rule(model.LOG, protocol=model.TCP), settings=model.Settings(**settings)) == [
+        f"meta l4proto 6 {statement}"
+    ]
+
+
+def test_a_log_rule_of_several_statements_logs_once():
+    asked = rule(
+        model.LOG,
+        ip_version=4,
+        protocol=model.TCP,
+        source=model.Side((), ((80, 80),), named_ports=("p:http",)),
+    )
+    assert lines_of(asked) == [
+        'log prefix "calico-packet: " level info',
+        "meta nfproto ipv4 meta l4proto 6 th sport { 80 } goto log",
+        "meta nfproto ipv4 meta l4proto 6 ip saddr . meta l4proto . th sport @ports4-phttp goto log",
+        "jump log",
+    ]
+
+
+def ported(port: int, **fields: t.Any) -> model.Rule:
+    return rule(protocol=model.TCP, destination=model.Side((), ((port, port),)), **fields)
+
+
+def test_rules_with_ports_are_found_by_port_and_do_not_ask_again():
+    label = "raw-ingress-tier-tier-0-tcp"
+    lines = lines_of(*map(ported, (80, 81, 443)), ported(80, action=model.DENY), rule(model.DENY))
+    assert lines == [
+        *("notrack accept", "drop", "drop"),  # port 80: the second rule, and the one for all
+        *("notrack accept", "drop"),
+        *("notrack accept", "drop"),
+        (f"th dport vmap {{ 80 : goto {label}, 81 : goto {label}, 443 : goto {label} }}"),
+        "drop",
+        f"meta l4proto vmap {{ 6 : goto {label} }}",
+        "drop",
+    ]
+
+
+def test_few_rules_with_ports_are_tried_one_by_one():
+    assert lines_of(*map(ported, (80, 81, 443))) == [
+        f"meta l4proto 6 th dport {{ {port} }} notrack accept" for port in (80, 81, 443)
+    ]
+
+
+def test_an_endpoint_for_every_interface_leaves_those_that_have_their_own():
+    tier = (model.Tier("default", ("GlobalNetworkPolicy/web",)),)
+    endpoints = (
+        model.Endpoint("a", "*", tier),
+        model.Endpoint("b", "eth0", tier),
+        model.Endpoint("c", "eth1"),
+        model.Endpoint("d", None, tier, addresses=("10.0.0.1",)),
+    )
+    judged = model.HostPolicy(
+        "node",
+        endpoints,
+        {"GlobalNetworkPolicy/web": policy("web", [rule()])},
+        interfaces={"eth2": ("10.0.0.1",), "eth3": ("10.0.0.2",)},
+    )
+    rendered = nftables.render(judged)
+    (mapped,), (base,) = rendered.maps, rendered.bases
+    assert [(name, re.sub("-[0-9a-f]{16}", "", verdict)) for name, verdict in mapped.elements] == [
+        ("eth0", "goto raw-ingress-eth0"),
+        ("eth1", "accept"),
+        ("eth2", "goto raw-ingress-by-addresses"),
+    ]
+    assert re.fullmatch(r'iifname != "lo" goto raw-ingress-every-[0-9a-f]{16}', base.rules[1])
+
+
 # -- what cannot be enforced yet ---------------------------------------------------------------------
 
 
