@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 if t.TYPE_CHECKING:
     from .._policy import model
 
-FLOOR = 4096
-GROWTH = 4
-"""All classes of a list of rules need at most FLOOR statements, or GROWTH times as many as it has rules."""
+FLOOR = 8192
+GROWTH = 8
+"""All classes of a list hold at most FLOOR rules, or GROWTH times as many as it has; see `between`."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,10 @@ class _Point:
 def classes(asked: t.Mapping[int, t.Sequence[model.PortRange]], rules: int, between: int) -> list[Class]:
     """The classes of a list of rules; `asked` has the ports that each asks for, if it does.
 
-    `between` is how many statements a class needs for the rules without ports before, between and after its
-    own, each time. A port that is in no class matches only rules that ask for none. Without any class all
-    rules have to be tried: there are no ports to tell packets apart by, or there would be one class only.
+    `between` is what the rules without ports before, between and after a class's own count for, each time.
+
+    A port that is in no class matches only rules that ask for none. Without any class all rules have to be
+    tried: there are no ports to tell packets apart by, or there would be one class only.
     """
     points = _points(asked)
     width, bound = 1, max(FLOOR, GROWTH * rules)
@@ -69,7 +70,7 @@ def _groups(points: list[_Point], width: int) -> t.Iterator[list[_Point]]:
 
 
 def _size(points: list[_Point], width: int, between: int) -> int:
-    """How many statements all classes together would have at most, if each spanned so many points."""
+    """How many rules all classes together would have at most, if each spanned so many points."""
     size = active = 0
     for group in _groups(points, width):
         members = active - len(group[0].closed)

@@ -29,8 +29,8 @@ FEW = 4
 """Fewer rules with ports than this are tried one after the other: to find their class takes as long."""
 BLOCK = 4
 """So many blocks are one of the next size."""
-MIN_BLOCK = 2
-"""Fewer statements stand where they are needed."""
+SHORT = 256
+"""One statement of so many characters stands where it is needed; a map may have thousands."""
 
 
 def tier_chain(chains: Chains, policy: model.HostPolicy, tier: model.Tier, direction: str) -> str:
@@ -83,7 +83,7 @@ class _Tier:
         asked = {index: ranges for index, ranges in ports.items() if ranges is not None}
         blocks = _Blocks(self, [None if index in asked else rule for index, rule in enumerate(rules)], known)
         verdicts = []
-        for found in dispatch.classes(asked, len(rules), blocks.most(len(rules))):
+        for found in dispatch.classes(asked, len(rules), blocks.usual()):
             inside = Known(protocol, self._key, found.ports)
             statements: list[str] = []
             for before, index in zip((-1, *found.members), found.members):
@@ -103,7 +103,7 @@ class _Tier:
 
     def block(self, statements: list[str]) -> list[str]:
         """Statements that stand in many chains, as a chain of their own if that is shorter."""
-        if len(statements) < MIN_BLOCK:
+        if not statements or (len(statements) == 1 and len(statements[0]) <= SHORT):
             return statements
         return [f"jump {self._chains.add(f'{self._label}-block', statements)}"]
 
@@ -132,11 +132,14 @@ class _Blocks:
         self._known = known
         self._block = functools.cache(self._statements)
 
-    def most(self, end: int) -> int:
-        """As many statements as a stretch of rules needs, about."""
-        without_ports = sum(rule is not None for rule in self._rules)
-        levels = max(1, math.ceil(math.log(max(end, 1), BLOCK)))
-        return min(without_ports, 2 * (BLOCK - 1) * levels)
+    def usual(self) -> int:
+        """How many rules and blocks a stretch of them needs, about."""
+        without_ports = [rule for rule in self._rules if rule is not None]
+        passes = sum(rule.action == model.PASS for rule in without_ports)
+        levels = math.ceil(math.log(len(self._rules) + 1, BLOCK))
+        # Each Pass stands alone, with a stretch before and after it. At either end of a stretch every size of
+        # block comes as often as not, on average more than once.
+        return min(len(without_ports), passes + (passes + 1) * 2 * levels)
 
     def statements(self, first: int, end: int) -> list[str]:
         """The statements of the rules from one index up to another."""
