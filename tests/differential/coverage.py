@@ -127,7 +127,8 @@ class _Witness:
         """The policy, tier and endpoint that the rule stands in."""
         member = self._policy.policies[f"{rule.origin.kind}/{rule.origin.name}"]
         yield f"Policy.{rule.origin.direction}: rules"
-        yield from fields.used(next(tier for tier in endpoint.untracked if member.key in tier.policies))
+        (tier, *_others) = (tier for tier in endpoint.untracked if member.key in tier.policies)
+        yield from fields.used(tier)
         yield from fields.used(endpoint)
         if endpoint.interface is None:
             yield "HostPolicy.interfaces"

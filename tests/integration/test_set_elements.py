@@ -47,19 +47,19 @@ ENDS = (
 )
 SETS = f"""\
 table inet {TABLE} {{
-	set four {{
-		type ipv4_addr
-		flags interval
-	}}
-	set six {{
-		type ipv6_addr
-		flags interval
-	}}
-	chain output {{
-		type filter hook output priority 0
-		ip daddr @four drop
-		ip6 daddr @six drop
-	}}
+    set four {{
+        type ipv4_addr
+        flags interval
+    }}
+    set six {{
+        type ipv6_addr
+        flags interval
+    }}
+    chain output {{
+        type filter hook output priority 0
+        ip daddr @four drop
+        ip6 daddr @six drop
+    }}
 }}
 """
 

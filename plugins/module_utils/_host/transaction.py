@@ -118,7 +118,7 @@ def _steps(
     if current.table is not None and current.drift:
         # The names in the kernel no longer vouch for what is behind them.
         return ruleset.repair(nftables.render(wanted)), {}
-    aliases = nftables.NO_ALIASES
+    aliases: t.Mapping[str, str] = {}
     if current.record is not None and current.table is not None:
         aliases = current.record.aliases
         if current.record.policy is not None:

@@ -322,10 +322,15 @@ def _cidrs(first: int, end: int, layout: _Layout) -> t.Iterator[str]:
         yield f"{_text(end, layout)}/{layout.bits + 1 - span.bit_length()}"
 
 
+_MAPPED = 0xFFFF
+
+
 def _text(address: int, layout: _Layout) -> str:
-    if layout.bits == 128 and address >> 32 in (0, 0xFFFF):
-        # The C library writes a part of these as IPv4 (RFC 4291, 2.5.5).
+    # The C library writes a part of these as IPv4 (RFC 4291, 2.5.5), and Python since 3.13 of the latter.
+    if layout.bits == 128 and address >> 32 == 0:
         return str(ipaddress.IPv6Address(address))
+    if layout.bits == 128 and address >> 32 == _MAPPED:
+        return f"::ffff:{address >> 16 & 0xFFFF:x}:{address & 0xFFFF:x}"
     return socket.inet_ntop(layout.family, address.to_bytes(layout.size, "big"))
 
 

@@ -24,7 +24,6 @@ from .tiers import fragments_chain, tier_chain
 
 HOOKS = {model.INGRESS: ("prerouting", "iifname"), model.EGRESS: ("output", "oifname")}
 LOOPBACK = "lo"
-NO_ALIASES: t.Mapping[str, str] = {}
 
 # The kernel reads a transport header in any packet (nft_payload_fast_eval). Where connection tracking is at
 # work there are no fragments here: it has made whole packets of them.
@@ -35,13 +34,13 @@ NEIGHBOUR_DISCOVERY = "icmpv6 type { 133-137 } ip6 hoplimit 255 accept"
 LISTENER_DISCOVERY = "icmpv6 type { 130-132, 143 } accept"
 
 
-def render(policy: model.HostPolicy, aliases: t.Mapping[str, str] = NO_ALIASES) -> ruleset.Ruleset:
+def render(policy: model.HostPolicy, aliases: t.Mapping[str, str] | None = None) -> ruleset.Ruleset:
     """The table that enforces the policy's untracked part.
 
     `aliases`: the names of sets in the kernel whose content has changed since they were named, by the name
     that their content has now.
     """
-    chains = Chains(policy, aliases)
+    chains = Chains(policy, aliases or {})
     maps, bases = [], []
     for direction, (hook, key) in HOOKS.items():
         targets = _targets(chains, policy, direction)

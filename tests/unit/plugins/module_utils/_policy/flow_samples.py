@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import ipaddress
 import typing as t
 
@@ -57,6 +58,10 @@ def _numbers(policy: model.HostPolicy, version: int) -> list[int]:
     return sorted(number for number in found if 0 <= number <= last)
 
 
+def _pick(chance: Random, aim: t.Mapping[str, t.Any], name: str, pool: t.Sequence[int]) -> int:
+    return chance.choice(pool) if aim.get(name) is None else aim[name]
+
+
 def _ports(policy: model.HostPolicy) -> list[int]:
     rules = [rule for member in policy.policies.values() for rule in member.all_rules]
     ranges = [one for rule in rules for side in (rule.source, rule.destination) for one in side.ports]
@@ -78,8 +83,7 @@ def ways(policy: model.HostPolicy, chance: Random) -> t.Iterator[flows.Way]:
         protocol = aim.get("protocol") or chance.choice(PROTOCOLS)
         has_ports, is_icmp = protocol in model.PORT_PROTOCOLS, protocol in model.ICMP_PROTOCOLS
 
-        def pick(name: str, pool: t.Sequence[int], aim: t.Mapping[str, t.Any] = aim) -> int:
-            return aim[name] if aim.get(name) is not None else chance.choice(pool)
+        pick = functools.partial(_pick, chance, aim)
 
         yield (
             version,

@@ -41,9 +41,7 @@ def test_of_ranges_that_overlap_the_first_rule_stays(ranges):
             [] if wanted is None else [wanted]
         )
     # No more elements than it needs.
-    assert all(
-        one[1] + 1 < other[0] or one[2] != other[2] for one, other in zip(found, found[1:], strict=False)
-    )
+    assert all(one[1] + 1 < other[0] or one[2] != other[2] for one, other in zip(found, found[1:]))
 
 
 def test_rules_that_ask_for_one_address_fold():
