@@ -17,9 +17,9 @@ description:
 options:
   elements:
     description:
-      - Whether to read back the networks of address sets that have more than 5000, and tell in RV(drift) how
-        they differ. A hundred thousand take a second or two, a million minutes.
-      - Smaller sets are always compared.
+      - Whether to read back the networks of a policy's address sets if they are more than 5000 together, and
+        tell in RV(drift) how they differ. A hundred thousand take a second or two, a million minutes.
+      - Fewer are always compared. Sets of named ports are not, beside so many networks.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -120,7 +120,7 @@ drift:
   description:
     - How the kernel's table differs from the installed policy, by policy and rule; empty when it does not.
     - At most 20 differences are told, the others are counted.
-    - The networks of sets that have more than 5000 are compared only with O(elements).
+    - If the networks of all sets are more than 5000 they are compared only with O(elements).
   type: list
   elements: str
   returned: success

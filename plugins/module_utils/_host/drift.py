@@ -16,6 +16,7 @@ import typing as t
 
 from .._policy.shown import shown
 from .._render import counters
+from .._render.ruleset import INTERVALS
 
 if t.TYPE_CHECKING:
     from .._policy import model
@@ -99,9 +100,9 @@ def _changes(installed: _Installed, head: str, was: t.Sequence[str], now: list[s
 
 
 def of_elements(table: ruleset.Ruleset, elements: t.Callable[[str, int], t.Iterable[str]]) -> t.Iterator[str]:
-    """How the networks of large sets differ, which no listing tells. `elements` reads those of a set."""
+    """How the networks of sets differ, where no listing tells. `elements` reads those of a set."""
     for member in table.sets:
-        if member.is_large:
+        if member.flags == INTERVALS:
             found = set(elements(member.name, member.version))
             for words, networks in (
                 ("lacks", set(member.elements).difference(found)),

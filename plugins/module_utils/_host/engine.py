@@ -11,8 +11,8 @@ apply   `digest` of the wanted policy, `policy` (the HostPolicy as plain data, o
         `before`, `after`, `notes`, `digest`, or `policy_missing` where the policy has to be sent.
 remove  `check`, `node` (refuse to remove the policy of any other, or null), and of a run that removes because
         of what its inventory says, the same three as `apply`. Removes everything of ours; answers as `apply`.
-info    `elements` (bool, optional): whether to read back the networks of large sets. Answers what module
-        policy_info returns, and `notes`.
+info    `elements` (bool, optional): whether to read back the networks of sets, where listings leave them out.
+        Answers what module policy_info returns, and `notes`.
 
 The answer has `error` (text for the user) instead where the request could not be carried out, and
 `nft_missing` beside it where that is why; or `skipped` (the reason) where host policy has no meaning.
@@ -143,12 +143,22 @@ def info(host: Host, engine: EngineFile, request: Request) -> Answer:
     current = state.read_state(host)
     found = information.information(current)
     record = current.record
-    if request.get("elements") and record is not None and record.ruleset is not None and not current.drift:
-        found["drift"] += drift.of_elements(
-            record.ruleset, functools.partial(host.set_elements, ruleset.TABLE)
-        )
     installed = None if record is None else record.policy
-    return {**found, "notes": [*found["notes"], *_address_notes(host, installed)]}
+    notes = [*found["notes"], *_address_notes(host, installed)]
+    if request.get("elements") and record is not None and not (record.whole or current.drift):
+        try:
+            found["drift"] += _element_drift(host, record)
+        except HostError as error:
+            notes.append(f"the networks of sets were not compared: {error}")
+    return {**found, "notes": notes}
+
+
+def _element_drift(host: Host, record: state.Record) -> list[str]:
+    """How sets differ of which listings leave out what they hold."""
+    table = record.ruleset
+    if table is None:
+        return []
+    return list(drift.of_elements(table, functools.partial(host.set_elements, ruleset.TABLE)))
 
 
 def _address_notes(host: Host, policy: model.HostPolicy | None) -> list[str]:

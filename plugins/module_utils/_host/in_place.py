@@ -12,6 +12,7 @@ Not where an address is in one network before and in another after: see set_elem
 
 from __future__ import annotations
 
+import collections
 import itertools
 import typing as t
 
@@ -39,7 +40,12 @@ def in_place(
     installed: model.HostPolicy, aliases: Aliases, names: ruleset.Names | None, wanted: model.HostPolicy
 ) -> InPlace | None:
     """How to get to the wanted policy by changing large sets alone; None where more, or nothing, changes."""
-    changes = dict(_changes(installed, aliases, wanted))
+    if names is None:
+        return None
+    # What is in the policy may not be in the table: a set of staged policy, one half of one of both families.
+    changes = {
+        own: change for own, change in _changes(installed, aliases, wanted) if change.name in names.sets
+    }
     if not changes:
         return None
     changed = {own: change.name for own, change in changes.items()}
@@ -69,23 +75,28 @@ def _like(name: str) -> t.Iterator[str]:
 
 def _contents(policy: model.HostPolicy) -> set[str]:
     """The names of a policy's address sets that say what they hold."""
-    return {
-        matches.set_name(name, version, members.family(version))
-        for name, members in policy.sets.items()
-        for version in matches.ADDRESS_TYPES
-    }
+    return set(_names(policy))
+
+
+def _names(policy: model.HostPolicy) -> t.Iterator[str]:
+    for name, members in policy.sets.items():
+        for version in matches.ADDRESS_TYPES:
+            yield matches.set_name(name, version, members.family(version))
 
 
 def _changes(
     installed: model.HostPolicy, aliases: Aliases, wanted: model.HostPolicy
 ) -> t.Iterator[tuple[str, ruleset.SetChange]]:
     """Which sets can be changed where they are, by the name that would say what they will hold."""
+    shared = [own for own, uses in collections.Counter(_names(installed)).items() if uses > 1]
     for name in wanted.sets.keys() & installed.sets.keys():
         for version in matches.ADDRESS_TYPES:
             was, now = (policy.sets[name].family(version) for policy in (installed, wanted))
             if was == now or min(len(was), len(now)) <= ruleset.LARGE:
                 continue
             old, new = (matches.set_name(name, version, elements) for elements in (was, now))
+            if old in shared:
+                continue
             add, remove = set(now).difference(was), set(was).difference(now)
             change = ruleset.SetChange(
                 aliases.get(old, old), version, tuple(sorted(add)), tuple(sorted(remove))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -29,6 +30,10 @@ SEARCH_PATH = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"
 
 class HostError(Exception):
     """Something on the host does not work as needed; the message is for the user, whole."""
+
+
+class Uncertain(HostError):
+    """It is not known whether a change of the kernel's table has happened."""
 
 
 class NftMissing(HostError):
@@ -61,7 +66,9 @@ def _netlink_errors() -> t.Iterator[None]:
     try:
         yield
     except NetlinkError as error:
-        raise HostError(str(error)) from error
+        # Answers were lost (man 7 netlink).
+        kind = Uncertain if error.errno == errno.ENOBUFS else HostError
+        raise kind(str(error)) from error
 
 
 class Host(t.Protocol):
@@ -176,7 +183,7 @@ class LinuxHost:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise HostError(f"{what}: no answer in {NFT_TIMEOUT} seconds") from None
+            raise Uncertain(f"{what}: no answer in {NFT_TIMEOUT} seconds") from None
         except OSError as error:
             raise HostError(f"{what}: {error.strerror}") from error
         if done.returncode != 0:
@@ -262,7 +269,8 @@ class LinuxHost:
             yield
         finally:
             self._lock = ()
-            os.unlink(LOCK_FILE)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(LOCK_FILE)
             os.close(handle)
 
     @staticmethod

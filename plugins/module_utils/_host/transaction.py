@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from .._policy import changes, model
 from .._render import nftables, ruleset
 from . import in_place, paths, state
-from .system import Damaged, Host, HostError, Listing
+from .system import Damaged, Host, HostError, Listing, Uncertain
 
 if t.TYPE_CHECKING:
     from .provenance import Provenance
@@ -219,6 +219,9 @@ def _put_in_force(host: Host, planned: Plan) -> None:
     _write_record(host, planned, planned.policy, None)
     try:
         _take(host, planned.steps)
+    except Uncertain:
+        # The record vouches for nothing now, and the next run builds the table anew.
+        raise
     except HostError:
         if before is None:
             host.remove(paths.POLICY_FILE)

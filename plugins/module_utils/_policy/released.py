@@ -22,6 +22,9 @@ def may_release_tcp(before: model.HostPolicy, after: model.HostPolicy | None) ->
     after = after or model.HostPolicy(before.node)
     old, new = _Side(before, after, "before"), _Side(after, before, "after")
     covers = Covers(dataclasses.replace(before, sets={**old.sets, **new.sets})).covers
+    if old.rules.keys() != new.rules.keys() and any(_of(rules, model.ALLOW) for rules in old.rules.values()):
+        # An endpoint that comes may take an interface from another.
+        return True
     for place, rules in old.rules.items():
         allowed, allowing = _of(rules, model.ALLOW), _of(new.rules.get(place, ()), model.ALLOW)
         if not all(any(covers(wide, rule) for wide in allowing) for rule in allowed):

@@ -12,8 +12,7 @@ raw      before connection tracking: failsafe ports and replies from them pass, 
          allows without tracking, for good, or denies; what it does not decide goes on, tracked.
 mangle   what arrives, before its destination is translated: pre-DNAT policy, which allows for good or denies.
 filter   what ends at or comes from the host itself: normal policy, then profiles, then deny. What is passed
-on:
-         the forward policy of the interface that it arrives on, then that of the one that it leaves by.
+         on: the forward policy of the interface that it arrives on, then that of the one that it leaves by.
 
 Failsafe ports come first in raw, mangle and at the host itself, not on the way through it. What belongs to an
 established connection is accepted by mangle and filter, what connection tracking calls invalid is denied.

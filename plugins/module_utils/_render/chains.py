@@ -14,6 +14,8 @@ from .._policy import model
 from . import counters, folding, ruleset
 from .matches import ADDRESSES, ANYTHING, IP, Known, Matches
 
+_T = t.TypeVar("_T")
+
 _DECISIONS = {model.ALLOW: "notrack accept", model.DENY: "drop", model.PASS: "return"}
 
 MAX_LOG_PREFIX = 127  # bytes; the kernel's NF_LOG_PREFIXLEN is 128
@@ -30,6 +32,7 @@ class Chains:
         self._counter_of: dict[str, str] = {}
         for member in policy.policies.values():
             self._counter_of.update(counters.of_rules(member))
+        self._made: dict[t.Hashable, t.Any] = {}
         self.counters: dict[str, None] = {}
         self.chains: dict[str, ruleset.Chain] = {}
 
@@ -48,6 +51,12 @@ class Chains:
         """The statement that counts for a named counter."""
         self.counters[name] = None
         return f'counter name "{name}"'
+
+    def once(self, key: t.Hashable, make: t.Callable[[], _T]) -> _T:
+        """What `make` makes, made once for each key: many endpoints have the same tiers."""
+        if key not in self._made:
+            self._made[key] = make()
+        return t.cast("_T", self._made[key])
 
     def rules(self, rules: t.Iterable[model.Rule], tier: str, known: Known = ANYTHING) -> list[str]:
         """The statements of rules in their order."""
@@ -79,11 +88,15 @@ class Chains:
         matches = self._matches.of(rule, known)
         if rule.action != model.LOG:
             return [f"{match} {counted} {_DECISIONS[rule.action]}".lstrip() for match in matches]
-        log = [counted, *self._limit(), self._log(rule, tier)]
+        limit = self._limit()
+        log = " ".join([counted, *limit, self._log(rule, tier)])
+        if len(matches) < 2 and not limit:
+            return [f"{match} {log}".lstrip() for match in matches]
+        # One chain, and so one limit, wherever the rule stands.
+        once = self.add("log", [log])
         if len(matches) < 2:
-            return [" ".join([match, *log]).lstrip() for match in matches]
+            return [f"{match} jump {once}".lstrip() for match in matches]
         # Nothing is decided, so a packet would go on to the next statement, and be logged once more.
-        once = self.add("log", [" ".join(log)])
         return [f"jump {self.add('log', [f'{match} goto {once}'.lstrip() for match in matches])}"]
 
     def _limit(self) -> list[str]:

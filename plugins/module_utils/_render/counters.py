@@ -10,6 +10,7 @@ one counter serves all chains that a rule is rendered into.
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing as t
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from .._policy import model
 from . import ruleset
 
 MAX_NAME = 200  # the kernel takes 255 (NFT_NAME_MAXLEN); this leaves room for suffixes
+
+_PLAIN = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]")
 
 Amount = tuple[int, int]
 """Packets, and bytes from the IP header on."""
@@ -61,8 +65,11 @@ def of_failsafes(direction: str, replies: bool) -> str:
 
 def of_endpoint(name: str, direction: str) -> str:
     """The counter of an endpoint in one direction."""
-    label = f"endpoint/{name}/{direction}"
-    return label if len(label) <= MAX_NAME else ruleset.content_name(label[:MAX_NAME], label)
+    if _PLAIN.fullmatch(name):
+        return f"endpoint/{name}/{direction}"
+    # Whatever an inventory calls its hosts: IPv6 addresses, words in any language.
+    readable = _NOT_PLAIN.sub("_", name)[:MAX_NAME]
+    return ruleset.content_name(f"endpoint/{readable}/{direction}", name)
 
 
 def counted(policy: model.HostPolicy, counters: t.Mapping[str, Amount]) -> Counted:

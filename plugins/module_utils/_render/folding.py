@@ -18,8 +18,9 @@ from .matches import DPORT, SPORT, Known, sides
 
 FEWEST = 3
 """Fewer rules are tried one after the other."""
-MOST = 65536
-"""Of so many networks a map is made; beyond, the sets of the rules serve."""
+MOST, MOST_OF_ONE = 16384, 1024
+"""Of so many networks, and so many of one rule, a map is made. Beyond, the sets of the rules serve, which can
+be filled without nft, and change alone."""
 
 
 class Fold(t.NamedTuple):
@@ -33,15 +34,15 @@ def folds(
     rules: t.Iterable[model.Rule], policy: model.HostPolicy, known: Known
 ) -> t.Iterator[Fold | model.Rule]:
     """The rules in order, those that can be folded together."""
-    for key, run in itertools.groupby(rules, key=lambda rule: _key(rule, known)):
+    for key, run in itertools.groupby(rules, key=lambda rule: _key(rule, policy, known)):
         members = list(run)
-        if key is None or len(members) < FEWEST or _networks(members, key, policy) > MOST:
+        if key is None or len(members) < FEWEST or sum(_size(one, key, policy) for one in members) > MOST:
             yield from members
         else:
             yield Fold(key, members)
 
 
-def _key(rule: model.Rule, known: Known) -> str | None:
+def _key(rule: model.Rule, policy: model.HostPolicy, known: Known) -> str | None:
     """The side that the rule asks for one address of; None where it asks for anything else as well."""
     if rule.action not in (model.ALLOW, model.DENY) or rule.protocol not in (None, known.protocol):
         return None
@@ -51,16 +52,13 @@ def _key(rule: model.Rule, known: Known) -> str | None:
     for key, other in ((SPORT, DPORT), (DPORT, SPORT)):
         side = found[key]
         if len(side.sets) == 1 and side == model.Side(side.sets) and found[other] == model.Side():
-            return key
+            return key if _size(rule, key, policy) <= MOST_OF_ONE else None
     return None
 
 
-def _networks(rules: list[model.Rule], key: str, policy: model.HostPolicy) -> int:
-    return sum(
-        len(policy.sets[dict(sides(rule))[key].sets[0]].family(version))
-        for rule in rules
-        for version in _versions(rule)
-    )
+def _size(rule: model.Rule, key: str, policy: model.HostPolicy) -> int:
+    (name,) = dict(sides(rule))[key].sets
+    return sum(len(policy.sets[name].family(version)) for version in _versions(rule))
 
 
 def _versions(rule: model.Rule) -> tuple[int, ...]:

@@ -139,8 +139,11 @@ class Matches:
             if not _meets(side.ports, known.ports):
                 yield from self._named_ports(side, key, family)
                 return
-        if side.ports:
-            yield f"th {key} {_port_list(side.ports)}"
+        ports = side.ports
+        if known.ports is not None and known.key == key:
+            ports = tuple(one for one in ports if _meets([one], known.ports))
+        if ports:
+            yield f"th {key} {_port_list(ports)}"
         yield from self._named_ports(side, key, family)
 
     def _named_ports(self, side: model.Side, key: str, family: int | None) -> t.Iterator[str]:

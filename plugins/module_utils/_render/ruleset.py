@@ -5,8 +5,9 @@
 
 Chains, sets and maps are named by their content: the name ends in a hash of what they hold and, through
 the names they mention, of all that they refer to. An object of that name in the kernel is therefore
-the wanted one, a change never edits what packets are using, and the plan of a change is a comparison of
-names. Counters are named by the rule that they count and live as long as the rule does.
+the wanted one, a change does not edit what packets are using, and the plan of a change is a comparison of
+names. Counters are named by what they count and live as long as that does. Large sets may be changed where
+they are, if nothing else changes (_host/in_place.py).
 
 A change takes three nft transactions. First all that is missing is added, where no packet reaches it; then
 the base chains are pointed at it; then what nothing refers to any more is removed. One transaction for

@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:
     from .chains import Chains
 
 FEW = 4
-"""Fewer rules with ports than this are tried one after the other: to find their class takes as long."""
+"""Fewer rules of a protocol than this are tried one after the other: to find their class takes as long."""
 BLOCK = 4
 """So many blocks are one of the next size."""
 SHORT = 256
@@ -35,13 +35,17 @@ SHORT = 256
 
 def tier_chain(chains: Chains, policy: model.HostPolicy, tier: model.Tier, direction: str) -> str:
     """The name of the chain that judges a tier's packets of one direction."""
-    return _Tier(chains, policy, tier, direction).chain()
+    return chains.once((tier, direction), _Tier(chains, policy, tier, direction).chain)
 
 
 def fragments_chain(chains: Chains, policy: model.HostPolicy, tier: model.Tier, direction: str) -> str | None:
     """The name of the chain that judges a tier's later fragments; None where none of its rules can."""
-    statements = chains.rules(policy.tier_rules(tier, direction), tier.name, LATER_FRAGMENT)
-    return chains.add(f"raw-{direction}-tier-{tier.name}-fragments", statements) if statements else None
+
+    def make() -> str | None:
+        statements = chains.rules(policy.tier_rules(tier, direction), tier.name, LATER_FRAGMENT)
+        return chains.add(f"raw-{direction}-tier-{tier.name}-fragments", statements) if statements else None
+
+    return chains.once((tier, direction, "fragments"), make)
 
 
 class _Tier:
@@ -66,11 +70,11 @@ class _Tier:
         return self._chains.add(self._label, [*statements, *self.statements(members, ANYTHING)])
 
     def _protocols(self) -> list[int]:
-        """The protocols whose packets are told apart by port."""
+        """The protocols whose packets go a way of their own."""
         asking: dict[int, int] = {}
         for rule in self._rules:
             for protocol in model.PORT_PROTOCOLS:
-                if self._ports(rule, protocol):
+                if rule.protocol == protocol or self._ports(rule, protocol):
                     asking[protocol] = asking.get(protocol, 0) + 1
         return sorted(protocol for protocol, number in asking.items() if number >= FEW)
 

@@ -149,6 +149,57 @@ def test_a_network_that_becomes_two_is_not_changed_where_it_is():
     assert meaning(host) == as_installed_at_once(wanted)
 
 
+def test_sets_that_no_rule_in_the_table_asks_for_are_not_changed():
+    host = MemoryHost()
+    wide = {
+        number: model.AddressSet(
+            "s:clients",
+            tuple(net(one) for one in range(number)),
+            tuple(f"fd0{one}::/64" for one in range(number)),
+        )
+        for number in (8, 9)
+    }
+    four = [rule(ip_version=4, source=model.Side(("s:clients",)))]
+    staged = policy("planned", [rule(source=model.Side(("s:planned",)))], staged="set")
+    for number in (8, 9):
+        sets = {"s:clients": wide[number], "s:planned": wide[number]}
+        wanted = samples.host([policy("web", four), staged], sets=sets)
+        changed = changes_of(enforce(host, wanted))
+        assert meaning(host) == as_installed_at_once(wanted)
+        assert changed == ([((net(8),), ())] if number == 9 else [])
+
+
+def test_a_set_that_serves_as_two_is_not_changed_for_one_of_them():
+    host = MemoryHost()
+    nets = tuple(net(number) for number in range(8))
+    names = ("s:a-name-of-more-than-sixteen-letters", "s:a-name-of-more-than-sixteen-words")
+    rules = [rule(source=model.Side((name,))) for name in names]
+    sets = {name: model.AddressSet(name, nets) for name in names}
+    enforce(host, samples.host([policy("web", rules)], sets=sets))
+    sets[names[0]] = model.AddressSet(names[0], (*nets, net(20)))
+    wanted = samples.host([policy("web", rules)], sets=sets)
+    assert changes_of(enforce(host, wanted)) == []
+    assert meaning(host) == as_installed_at_once(wanted)
+
+
+def test_a_change_of_unknown_outcome_is_mended_by_the_next_run(monkeypatch):
+    host = MemoryHost()
+    enforce(host, BASE)
+    wanted = guarded(range(11), range(100, 110))
+
+    def lost(_table: str, _changes: object) -> None:
+        raise system.Uncertain("change sets: answers of the kernel were lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(host, "change_sets", lost)
+        with pytest.raises(system.Uncertain):
+            enforce(host, wanted)
+    assert state.read_state(host).drift
+    enforce(host, wanted)
+    assert meaning(host) == as_installed_at_once(wanted)
+    assert state.read_state(host).drift == ()
+
+
 @pytest.mark.parametrize("failing", [0, 1, 2])
 def test_a_set_that_cannot_be_filled_leaves_nothing_behind(failing):
     host = MemoryHost()

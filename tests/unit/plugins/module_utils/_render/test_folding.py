@@ -94,5 +94,8 @@ def test_few_rules_and_very_many_networks_are_not_folded(monkeypatch):
     few = [to("wide")] * 2
     assert list(folding.folds(few, POLICY, ANYTHING)) == few
     rules = [to("wide")] * 3
+    monkeypatch.setattr(folding, "MOST_OF_ONE", 1)
+    assert list(folding.folds(rules, POLICY, ANYTHING)) == rules
+    monkeypatch.undo()
     monkeypatch.setattr(folding, "MOST", 5)
     assert list(folding.folds(rules, POLICY, ANYTHING)) == rules

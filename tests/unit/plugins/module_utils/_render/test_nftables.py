@@ -262,10 +262,6 @@ def test_two_excluded_ports_are_not_one_comparison():
     "settings, statement",
     [
         ({}, 'log prefix "calico-packet: " level info'),
-        (
-            {"log_rate": "9/minute"},
-            'limit rate 9/minute burst 5 packets log prefix "calico-packet: " level info',
-        ),
         ({"log_prefix": "%t %k %n"}, 'log prefix "tier-0 GlobalNetworkPolicy web: " level info'),
         ({"log_prefix": "x" * 200}, f'log prefix "{"x" * 125}: " level info'),
     ],
@@ -274,6 +270,14 @@ def test_a_log_rule_logs_and_decides_nothing(settings, statement):
     assert lines_of(rule(model.LOG, protocol=model.TCP), settings=model.Settings(**settings)) == [
         f"meta l4proto 6 {statement}"
     ]
+
+
+def test_a_limit_is_one_wherever_its_rule_stands():
+    log = rule(model.LOG)
+    lines = lines_of(*map(ported, range(80, 90)), log, settings=model.Settings(log_rate="9/minute"))
+    limited = [line for line in lines if "limit" in line]
+    assert limited == ['limit rate 9/minute burst 5 packets log prefix "calico-packet: " level info']
+    assert lines.count("jump log") > 10
 
 
 def test_a_log_rule_of_several_statements_logs_once():
@@ -313,6 +317,18 @@ def test_few_rules_with_ports_are_tried_one_by_one():
     assert lines_of(*map(ported, (80, 81, 443))) == [
         f"meta l4proto 6 th dport {{ {port} }} notrack accept" for port in (80, 81, 443)
     ]
+
+
+@pytest.mark.parametrize("name", ["2001:db8::1-eth0", "web 1", "wéb", 'a"; flush ruleset', "a\nb", "é" * 250])
+def test_what_an_endpoint_is_called_is_no_nft(name):
+    tier = (model.Tier("default", ("GlobalNetworkPolicy/web",)),)
+    judged = model.HostPolicy(
+        "node",
+        (model.Endpoint(name, "eth0", tier),),
+        {"GlobalNetworkPolicy/web": policy("web", [rule()])},
+    )
+    names = all_names(nftables.render(judged))
+    assert all(re.fullmatch(r"[A-Za-z0-9/._-]+", one) and len(one) < NFT_NAME_MAXLEN for one in names)
 
 
 def test_an_endpoint_for_every_interface_leaves_those_that_have_their_own():
