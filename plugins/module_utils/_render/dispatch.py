@@ -40,17 +40,23 @@ class _Point:
     closed: list[int] = field(default_factory=list)
 
 
-def classes(asked: t.Mapping[int, t.Sequence[model.PortRange]], rules: int, between: int) -> list[Class]:
+def classes(
+    asked: t.Mapping[int, t.Sequence[model.PortRange]],
+    rules: int,
+    between: int,
+    weight: t.Callable[[int], int] = lambda _index: 1,
+) -> list[Class]:
     """The classes of a list of rules; `asked` has the ports that each asks for, if it does.
 
-    `between` is what the rules without ports before, between and after a class's own count for, each time.
+    `between` is what the rules without ports before, between and after a class's own count for, each time,
+    and `weight` what each of its own does.
 
     A port that is in no class matches only rules that ask for none. Without any class all rules have to be
     tried: there are no ports to tell packets apart by, or there would be one class only.
     """
     points = _points(asked)
     width, bound = 1, max(FLOOR, GROWTH * rules)
-    while width < len(points) and _size(points, width, between) > bound:
+    while width < len(points) and _size(points, width, between, weight) > bound:
         width *= 2
     return [] if width >= len(points) else list(_merged(points, width))
 
@@ -69,15 +75,16 @@ def _groups(points: list[_Point], width: int) -> t.Iterator[list[_Point]]:
     return (points[start : start + width] for start in range(0, len(points), width))
 
 
-def _size(points: list[_Point], width: int, between: int) -> int:
+def _size(points: list[_Point], width: int, between: int, weight: t.Callable[[int], int]) -> int:
     """How many rules all classes together would have at most, if each spanned so many points."""
-    size = active = 0
+    size = active = heavy = 0
     for group in _groups(points, width):
-        members = active - len(group[0].closed)
+        members, load = active - len(group[0].closed), heavy - sum(map(weight, group[0].closed))
         for point in group:
-            members += len(point.opened)
-            active += len(point.opened) - len(point.closed)
-        size += members + (members + 1) * between
+            opened, closed = (sum(map(weight, indices)) for indices in (point.opened, point.closed))
+            members, load = members + len(point.opened), load + opened
+            active, heavy = active + len(point.opened) - len(point.closed), heavy + opened - closed
+        size += load + (members + 1) * between
     return size
 
 

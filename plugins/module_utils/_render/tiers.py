@@ -29,6 +29,8 @@ FEW = 4
 """Fewer rules of a protocol than this are tried one after the other: to find their class takes as long."""
 BLOCK = 4
 """So many blocks are one of the next size."""
+LIST = 4
+"""A list of ports in a rule counts for so many rules."""
 SHORT = 256
 """One statement of so many characters stands where it is needed; a map may have thousands."""
 
@@ -87,7 +89,8 @@ class _Tier:
         asked = {index: ranges for index, ranges in ports.items() if ranges is not None}
         blocks = _Blocks(self, [None if index in asked else rule for index, rule in enumerate(rules)], known)
         verdicts = []
-        for found in dispatch.classes(asked, len(rules), blocks.usual()):
+        weights = [self._weight(rule) for rule in rules]
+        for found in dispatch.classes(asked, len(rules), blocks.usual(), weights.__getitem__):
             inside = Known(protocol, self._key, found.ports)
             statements: list[str] = []
             for before, index in zip((-1, *found.members), found.members):
@@ -100,6 +103,14 @@ class _Tier:
         lookup = f"th {self._key} vmap {{ {', '.join(verdicts)} }}"
         # Other ports, and what shows none: a later fragment.
         return self._chains.add(label, [lookup, *blocks.statements(0, len(rules))])
+
+    def _weight(self, rule: model.Rule) -> int:
+        """What the rule costs wherever it stands: nft takes its time for each list of ports."""
+        found = dict(sides(rule))
+        other = found[SPORT if self._key == DPORT else DPORT]
+        lists = bool(other.ports) + sum(bool(side.not_ports) for side in found.values())
+        families = 2 if rule.ip_version is None and (rule.all_sets or rule.all_port_sets) else 1
+        return families * (1 + LIST * lists)
 
     def statements(self, rules: t.Iterable[model.Rule], known: Known) -> list[str]:
         """The statements of rules in their order."""

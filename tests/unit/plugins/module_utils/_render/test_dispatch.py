@@ -65,5 +65,13 @@ def test_very_many_rules_stay_within_the_bound(asked, between):
     assert size <= max(dispatch.FLOOR, dispatch.GROWTH * MANY)
 
 
+def test_heavy_rules_are_copied_less_often():
+    asked = {index: [(index, index + 50)] for index in range(500)}
+    light = dispatch.classes(asked, 500, 0)
+    heavy = dispatch.classes(asked, 500, 0, lambda _index: 10)
+    assert 1 < len(heavy) < len(light)
+    assert sum(len(one.members) * 10 for one in heavy) <= dispatch.FLOOR
+
+
 def test_each_port_of_very_many_has_a_class_of_its_own():
     assert len(dispatch.classes(SHAPES["each its port"], MANY, 0)) == MANY
