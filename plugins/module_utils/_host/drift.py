@@ -68,7 +68,7 @@ def _print(line: str) -> str:
 def differences(
     kept: Prints, listing: str, policy: model.HostPolicy | None, table: ruleset.Ruleset | None
 ) -> list[str]:
-    """The differences in words. None does not mean that the listings are equal: order is told by nft, too.
+    """The differences in words. None found does not mean equal listings: these tell order, too.
 
     `policy` is the installed one, and `table` what it was rendered to; None where that cannot be known.
     """
@@ -122,7 +122,7 @@ class _Installed:
         self._paths: dict[str, str] = {}
         if policy is not None and table is not None:
             self._lines = _statements(table)
-            self._paths = counters.rules_of(policy)
+            self._paths = counters.paths_by_counter(policy)
 
     def rules_in(self, head: str) -> str:
         """The rules that stand in a chain."""

@@ -49,7 +49,8 @@ def in_place(
     if not changes:
         return None
     changed = {own: change.name for own, change in changes.items()}
-    after = {own: name for own, name in {**aliases, **changed}.items() if own in _contents(wanted)}
+    contents = _contents(wanted)
+    after = {own: name for own, name in {**aliases, **changed}.items() if own in contents}
     if ruleset.names(nftables.render(wanted, after)) != names:
         return None
     told = {own: name for own, name in after.items() if own != name}

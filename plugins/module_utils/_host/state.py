@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import typing as t
@@ -61,7 +62,7 @@ class Record:
     addresses: Addresses | None = None
     """Of the host's interfaces, as far as the table relies on them; None where it does not."""
 
-    @property
+    @functools.cached_property
     def ruleset(self) -> ruleset.Ruleset | None:
         """The table as it was installed; None where this version cannot read, or enforce, the policy."""
         if self.policy is None or lacks.unenforced(self.policy):
@@ -86,12 +87,12 @@ class State:
     """Files that were never finished, because the engine was killed while it wrote them."""
     notes: tuple[str, ...] = ()
 
-    @property
+    @functools.cached_property
     def names(self) -> ruleset.Names | None:
         """Names of the objects in the kernel's table; None without a table."""
         return None if self.table is None else ruleset.names_in(self.table.json)
 
-    @property
+    @functools.cached_property
     def drift(self) -> tuple[str, ...]:
         """How the kernel differs from the installed policy, elements of large sets apart."""
         if self.record is None:

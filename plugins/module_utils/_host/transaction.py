@@ -259,6 +259,9 @@ def _take(host: Host, steps: tuple[ruleset.Step, ...]) -> None:
                 host.fill_set(ruleset.TABLE, member.name, member.version, member.elements)
             if step.changes:
                 host.change_sets(ruleset.TABLE, step.changes)
+        except Uncertain:
+            # Packets may have taken the new way; the next run builds the table anew.
+            raise
         except HostError as error:
             if all(done.undo for done in begun):
                 for done in reversed(begun):

@@ -12,7 +12,7 @@ import typing as t
 
 from .._policy import model
 from . import counters, folding, ruleset
-from .matches import ADDRESSES, ANYTHING, IP, Known, Matches
+from .matches import ADDRESSES, IP, Known, Matches
 
 _T = t.TypeVar("_T")
 
@@ -58,7 +58,7 @@ class Chains:
             self._made[key] = make()
         return t.cast("_T", self._made[key])
 
-    def rules(self, rules: t.Iterable[model.Rule], tier: str, known: Known = ANYTHING) -> list[str]:
+    def rules(self, rules: t.Iterable[model.Rule], tier: str, known: Known) -> list[str]:
         """The statements of rules in their order."""
         return [
             statement

@@ -53,7 +53,7 @@ def of_rules(policy: model.Policy) -> dict[str, str]:
     return found
 
 
-def rules_of(policy: model.HostPolicy) -> dict[str, str]:
+def paths_by_counter(policy: model.HostPolicy) -> dict[str, str]:
     """The path of the rule that each counter counts for."""
     return {name: path for member in policy.policies.values() for path, name in of_rules(member).items()}
 

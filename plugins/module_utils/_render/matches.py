@@ -10,6 +10,7 @@ them matches the rule.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import typing as t
@@ -174,6 +175,9 @@ class Matches:
         return member.name
 
 
+@functools.lru_cache(
+    maxsize=256
+)  # hashing a million networks takes its time, and it is asked again and again
 def set_name(name: str, family: int, elements: tuple[str, ...]) -> str:
     """What the policy's address set of that name is called in our table, by IP version."""
     return ruleset.content_name(f"set{family}-{_label(name)}", *elements)

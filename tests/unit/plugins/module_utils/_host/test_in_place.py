@@ -200,6 +200,30 @@ def test_a_change_of_unknown_outcome_is_mended_by_the_next_run(monkeypatch):
     assert state.read_state(host).drift == ()
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_script_of_unknown_outcome_is_not_taken_back_and_mended_by_the_next_run(monkeypatch, number):
+    host = MemoryHost()
+    enforce(host, BASE)
+    wanted = guarded(range(10), range(100, 110), model.DENY)
+    last = len(host.scripts) + number
+    nft = host.nft
+
+    def slow(script: str) -> None:
+        at = len(host.scripts)
+        nft(script)
+        if at == last:
+            raise system.Uncertain("nft -f -: no answer in 120 seconds")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(host, "nft", slow)
+        with pytest.raises(system.Uncertain):
+            enforce(host, wanted)
+    assert len(host.scripts) == last + 1
+    assert state.read_state(host).drift
+    enforce(host, wanted)
+    assert meaning(host) == as_installed_at_once(wanted)
+
+
 @pytest.mark.parametrize("failing", [0, 1, 2])
 def test_a_set_that_cannot_be_filled_leaves_nothing_behind(failing):
     host = MemoryHost()
